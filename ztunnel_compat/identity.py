@@ -19,9 +19,7 @@ class Identity:
     service_account: str
 
     def __str__(self) -> str:
-        return (
-            f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
-        )
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 
     @classmethod
     def parse(cls, text: str) -> Identity:

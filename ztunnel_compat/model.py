@@ -205,7 +205,9 @@ class Workload:
     authorization_policies: tuple[str, ...] = ()
     status: WorkloadStatus = WorkloadStatus.HEALTHY
     cluster_id: str = "Kubernetes"
-    services: Mapping[str, tuple[ServicePort, ...]] = field(default=EMPTY, hash=False)
+    services: Mapping[str, tuple[ServicePort, ...]] = field(
+        default_factory=lambda: EMPTY, hash=False
+    )
     application_tunnel: ApplicationTunnel | None = None
     locality: Locality = Locality()
     network_mode: NetworkMode = NetworkMode.STANDARD

@@ -1,0 +1,8 @@
+"""I/O around the contract's state machines.
+
+mesh_client  keeps a WorkloadState fed from the control plane, for ever
+ads_stream   one delta-ADS stream over gRPC; protobuf ↔ xds values
+seqpacket    a SOCK_SEQPACKET unix socket with file descriptors, non-blocking
+zds_client   enrolment, the node agent's side
+zds_server   enrolment, the side that knows the pods (istio-cni's)
+"""

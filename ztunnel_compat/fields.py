@@ -1,0 +1,103 @@
+"""The parts that workloads and services are made of, from protobuf to the model.
+
+Each function raises ResourceError naming the field, given as text, and the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import TypeVar
+
+from proto import workload_pb2
+from ztunnel_compat.errors import ResourceError
+from ztunnel_compat.model import (
+    AppProtocol,
+    Extension,
+    GatewayAddress,
+    NamespacedHostname,
+    NetworkAddress,
+    ServicePort,
+)
+
+E = TypeVar("E", bound=IntEnum)
+V4_MAPPED = bytes(10) + b"\xff\xff"
+HBONE_PORT = 15008
+
+
+def gateway(field: str, message: workload_pb2.GatewayAddress) -> GatewayAddress:
+    """Decode a reference to a gateway."""
+    destination: NamespacedHostname | NetworkAddress
+    kind = message.WhichOneof("destination")
+    if kind == "hostname":
+        if not message.hostname.hostname:
+            raise ResourceError(f"{field}.hostname: missing")
+        destination = NamespacedHostname(message.hostname.namespace, message.hostname.hostname)
+    elif kind == "address":
+        destination = network_address(f"{field}.address", message.address)
+    else:
+        raise ResourceError(f"{field}: neither a hostname nor an address")
+    number = message.hbone_mtls_port or HBONE_PORT
+    return GatewayAddress(destination, port_number(f"{field}.hbone_mtls_port", number))
+
+
+def network_address(field: str, message: workload_pb2.NetworkAddress) -> NetworkAddress:
+    """Decode an address within a network, or a range."""
+    address = packed(field, message.address)
+    if not message.HasField("length"):
+        return NetworkAddress(message.network, address)
+    length = message.length
+    if len(address) != len(message.address):
+        length -= len(V4_MAPPED) * 8
+    if not 0 <= length <= len(address) * 8:
+        raise ResourceError(f"{field}.length: {message.length} is no prefix of the address")
+    return NetworkAddress(message.network, address, length)
+
+
+def packed(field: str, address: bytes) -> bytes:
+    """An address as the model has it: 4 bytes, or 16 that aren't IPv4-mapped."""
+    if len(address) not in {4, 16}:
+        raise ResourceError(f"{field}: {len(address)} bytes, expected 4 or 16")
+    if len(address) == 16 and address.startswith(V4_MAPPED):
+        return address[len(V4_MAPPED) :]
+    return address
+
+
+def ports(field: str, messages: Iterable[workload_pb2.Port]) -> tuple[ServicePort, ...]:
+    """Decode port mappings; target port 0 stands for a named one."""
+    mappings = []
+    for message in messages:
+        if not message.service_port:
+            raise ResourceError(f"{field}.service_port: missing")
+        mappings.append(
+            ServicePort(
+                port_number(f"{field}.service_port", message.service_port),
+                port_number(f"{field}.target_port", message.target_port),
+                member(AppProtocol, f"{field}.app_protocol", message.app_protocol),
+            )
+        )
+    return tuple(mappings)
+
+
+def extensions(messages: Iterable[workload_pb2.Extension]) -> tuple[Extension, ...]:
+    """Keep extensions as they are: only who uses one knows its type."""
+    return tuple(
+        Extension(message.name, message.config.type_url, message.config.value)
+        for message in messages
+    )
+
+
+def port_number(field: str, number: int) -> int:
+    """See that a number is a port, or 0."""
+    if number > 0xFFFF:
+        raise ResourceError(f"{field}: {number} is no port")
+    return number
+
+
+def member(enum: type[E], field: str, number: int) -> E:
+    """An enum's member; one from the future or out of use is rejected."""
+    try:
+        return enum(number)
+    except ValueError:
+        known = ", ".join(f"{choice.name} ({choice.value})" for choice in enum)
+        raise ResourceError(f"{field}: {number} is none of {known}") from None

@@ -1,0 +1,63 @@
+"""Log lines as ztunnel writes them, so that one parser reads both.
+
+``<RFC 3339 time>\t<level>\t<scope>\t<message>``, scope being the logger's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+NAMES = {
+    logging.DEBUG: "debug",
+    logging.INFO: "info",
+    logging.WARNING: "warn",
+    logging.ERROR: "error",
+    logging.CRITICAL: "error",
+}
+#: Tabs stay: they separate the fields of access-log lines.
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\t",
+}
+
+
+class LineFormatter(logging.Formatter):
+    """One line per record; a traceback follows on lines of its own.
+
+    Control characters of the message are escaped: what a peer sent must not
+    look like a line of ours.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render a record; the time is UTC with microseconds."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+        level = NAMES.get(record.levelno, record.levelname.lower())
+        message = record.getMessage().translate(CONTROL)
+        line = f"{moment.removesuffix('+00:00')}Z\t{level}\t{record.name}\t{message}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Send this process's log to standard error (or stream) from a level on.
+
+    level: debug, info, warn or error; raises ValueError for anything else.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(LineFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(LEVELS[level])
