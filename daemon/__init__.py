@@ -1,0 +1,18 @@
+"""The node agent: the mesh as the control plane says it, put into the kernel.
+
+content     what one service, workload or address means to the kernel programs
+desired     the maps as they should be, kept up to date by what changed
+reconcile   (programmed, desired) -> ordered map operations; the heart, pure
+program     executes operations in slices, and remembers what didn't fit
+enroll      pods that ZDS names: their map entry, socket lookup, sysctl
+departed    network namespaces that ended, and the flows that they left
+agent       ties the above to the xDS and ZDS streams; says when it is ready
+admin       readiness, /config_dump and /debug/tables over HTTP
+config      the process's settings; the only reader of the environment
+app         the composition root
+
+group       operations that are done together or undone
+scope       the keys that an update may have changed
+set         the endpoints behind one port of a service, in one address family
+generation  the number under which the kernel finds a set's endpoints
+"""

@@ -1,0 +1,76 @@
+"""What the node agent tells about itself, over HTTP.
+
+``:15021/healthz/ready`` for probes; ``127.0.0.1:15000`` for people:
+``/config_dump`` (what is known and how it goes) and ``/debug/tables`` (what is
+programmed, entry by entry, with the names behind the hashes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from daemon.errors import ListenError
+
+ADMIN_PORT: Final = 15000
+READY_PORT: Final = 15021
+
+Dump = Callable[[], dict[str, Any]]
+
+
+class Admin:
+    """Two listeners; not ready until told otherwise.
+
+    unready: what is being waited for, as text; empty when ready.
+    """
+
+    def __init__(self) -> None:
+        self.unready = "starting"
+        self.pages: dict[str, Dump] = {}
+        self.runners: list[web.AppRunner] = []
+
+    async def start(self) -> None:
+        """Listen; raises ListenError. Pages may be added afterwards."""
+        ready = web.Application()
+        ready.router.add_get("/healthz/ready", self.healthz)
+        await self.listen(ready, None, READY_PORT)
+        admin = web.Application()
+        admin.router.add_get("/{page:.*}", self.page)
+        await self.listen(admin, "127.0.0.1", ADMIN_PORT)
+
+    async def listen(self, app: web.Application, host: str | None, port: int) -> None:
+        """Serve an application; host None is every address."""
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self.runners.append(runner)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ListenError(
+                f"can't listen on port {port} in this network namespace: {error.strerror}; "
+                "is another node agent running here?"
+            ) from error
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for runner in self.runners:
+            await runner.cleanup()
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """200 when ready, else 503 and what is missing."""
+        if self.unready:
+            return web.Response(status=503, text=f"not ready: {self.unready}\n")
+        return web.Response(text="ready\n")
+
+    async def page(self, request: web.Request) -> web.Response:
+        """One of the pages as JSON."""
+        dump = self.pages.get(request.path)
+        if dump is None:
+            known = "".join(f"{path}\n" for path in sorted(self.pages))
+            return web.Response(status=404, text=f"no such page; there are:\n{known}")
+        text = await asyncio.to_thread(json.dumps, dump(), indent=2)
+        return web.json_response(text=text + "\n")

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from bpf.netns import in_netns
+from daemon.admin import Admin
+from daemon.errors import ListenError
+from tests.support.netns import netns as new_netns
+
+READY = "http://127.0.0.1:15021/healthz/ready"
+ADMIN = "http://127.0.0.1:15000"
+
+
+@contextlib.asynccontextmanager
+async def alone() -> AsyncIterator[tuple[Admin, aiohttp.ClientSession]]:
+    """An admin server and its client in a netns of their own, as is this thread."""
+    with new_netns() as netns, in_netns(netns.fd):
+        admin = Admin()
+        async with aiohttp.ClientSession() as session:
+            try:
+                await admin.start()
+                yield admin, session
+            finally:
+                await admin.close()
+
+
+async def test_ready_only_when_nothing_is_missing() -> None:
+    async with alone() as (admin, session):
+        admin.unready = "no complete push yet"
+        async with session.get(READY) as response:
+            assert response.status == 503
+            assert await response.text() == "not ready: no complete push yet\n"
+        admin.unready = ""
+        async with session.get(READY) as response:
+            assert response.status == 200
+        async with session.get("http://[::1]:15021/healthz/ready") as response:
+            assert response.status == 200
+
+
+async def test_pages_are_json_and_others_are_named() -> None:
+    async with alone() as (admin, session):
+        admin.pages["/config_dump"] = lambda: {"services": {"app/web": {}}}
+        async with session.get(f"{ADMIN}/config_dump") as response:
+            assert response.content_type == "application/json"
+            assert await response.json() == {"services": {"app/web": {}}}
+        async with session.get(f"{ADMIN}/stats") as response:
+            assert response.status == 404
+            assert "/config_dump" in await response.text()
+
+
+async def test_the_admin_pages_are_for_this_netns_only() -> None:
+    async with alone() as (_admin, session):
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get("http://[::1]:15000/config_dump")
+
+
+async def test_a_port_in_use_is_said() -> None:
+    async with alone():
+        second = Admin()
+        try:
+            with pytest.raises(ListenError) as caught:
+                await second.start()
+        finally:
+            await second.close()
+        assert "port 15021" in str(caught.value)
+        assert "is another node agent running here?" in str(caught.value)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from bpf.maps import Maps
+from daemon.agent import Agent
+from daemon.config import Config
+from daemon.desired import Desired
+from daemon.dumps import config_dump, tables, tandem_version
+from daemon.enroll import Enrolled
+from daemon.program import Programmer, dump
+from daemon.scope import Scope
+from tests.daemon.meshes import (
+    by_name,
+    groups,
+    key_of,
+    service,
+    state_of,
+    uid_of,
+    workload,
+)
+from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
+from ztunnel_compat.drivers.zds_client import ZdsClient
+
+CONFIG = Config(
+    node_name="n1",
+    instance_ip="10.0.0.1",
+    pod_name="agent",
+    pod_namespace="tandem-system",
+    xds_address="10.0.0.9:15012",
+    zds_path=Path("/run/zds"),
+    pin_dir=Path("/sys/fs/bpf/x"),
+    cgroup_root=Path("/sys/fs/cgroup/x"),
+)
+
+
+def programmed_mesh() -> tuple[Agent, Maps]:
+    state = state_of(
+        service("web", "10.96.0.1", "fd00:96::1", waypoint=by_name("gate")),
+        service("gate", "10.96.0.9"),
+        workload("a", "10.0.0.1", of=("web",)),
+        workload("g", "10.0.0.9", of=("gate",)),
+    )
+    maps = Maps.memory()
+    programmer = Programmer(maps, dump(maps))
+    desired = Desired(state, "", {})
+    scope = Scope()
+    desired.enroll(7, uid_of("a"), scope)
+    for item in state.services():
+        desired.service_changed(item.key, scope)
+    for pod in state.workloads():
+        desired.workload_changed(pod.uid, scope)
+    desired.settle(scope)
+    for group in groups(programmer.programmed, desired):
+        programmer.apply(group)
+    return Agent(desired, programmer), maps
+
+
+async def test_config_dump_is_json_with_what_a_user_looks_for() -> None:
+    agent, maps = programmed_mesh()
+    node = NodeInfo("ztunnel", "10.0.0.1", "agent", "tandem-system", "n1")
+    enroller = SimpleNamespace(
+        enrolled={"uid-a": Enrolled(uid_of("a"), "default", 7, 3)},
+        departed=SimpleNamespace(swept=0),
+    )
+    mesh = MeshClient(
+        target="10.0.0.9:15012", node=node, state=agent.desired.state, on_change=agent.on_change
+    )
+    zds = ZdsClient(CONFIG.zds_path, cast("Any", enroller))
+    content = json.loads(
+        json.dumps(
+            config_dump(
+                config=CONFIG,
+                mesh=mesh,
+                zds=zds,
+                enroller=cast("Any", enroller),
+                agent=agent,
+                maps=maps,
+            )
+        )
+    )
+    assert list(content["services"]) == [key_of("gate"), key_of("web")]
+    assert list(content["workloads"]) == [uid_of("a"), uid_of("g")]
+    assert content["enrolled"]["uid-a"]["uid"] == uid_of("a")
+    assert content["programmed"]["tables"]["addresses"] == {
+        "entries": 5,
+        "maxEntries": 65536,
+        "full": 0,
+    }
+    assert content["programmed"]["tables"]["endpoints"]["entries"] == 2
+    assert content["problems"][key_of("gate")]
+    assert content["counters"]["REFUSED_NO_ENDPOINT"] == 0
+    assert content["xds"]["connected"] is False
+    assert content["config"]["node_name"] == "n1"
+    assert content["version"]["tandem"] == tandem_version()
+
+
+def test_tables_have_names_where_the_kernel_has_hashes() -> None:
+    agent, _maps = programmed_mesh()
+    content = json.loads(json.dumps(tables(agent.programmer.programmed, agent.desired.state)))
+    assert content["pods"] == [{"netns": 7, "workload": uid_of("a"), "waypoint": None}]
+    assert {
+        "address": "10.96.0.1",
+        "kind": "SERVICE",
+        "name": key_of("web"),
+        "waypoint": key_of("gate"),
+        "identityPort": None,
+    } in content["addresses"]
+    assert {
+        "service": key_of("web"),
+        "port": 80,
+        "family": "IPV4",
+        "generation": 1,
+        "endpoints": ["10.0.0.1 8080"],
+    } in [set_ | {"generation": 1} for set_ in content["ports"]]
+    unknown = tables(agent.programmer.programmed, state_of())
+    assert len(unknown["pods"][0]["workload"]) == 16
