@@ -1,0 +1,293 @@
+"""bpf(2), by ctypes: the few commands that maps, pins and links need.
+
+File descriptors are plain ints here; who opens one closes it. Every failure is
+a KernelError that names the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from bpf.errors import KernelError
+
+SYSCALLS = {"x86_64": 321, "aarch64": 280}
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Command(IntEnum):
+    """Commands of bpf(2)."""
+
+    MAP_CREATE = 0
+    MAP_LOOKUP = 1
+    MAP_UPDATE = 2
+    MAP_DELETE = 3
+    PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
+    OBJ_GET_INFO_BY_FD = 15
+    MAP_LOOKUP_BATCH = 24
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
+    LINK_DETACH = 34
+
+
+class ProgType(IntEnum):
+    """Types of programs."""
+
+    SOCK_OPS = 13
+    CGROUP_SOCK_ADDR = 18
+    CGROUP_SOCKOPT = 25
+    SK_LOOKUP = 30
+
+
+class AttachType(IntEnum):
+    """Places a program can be attached at."""
+
+    CGROUP_SOCK_OPS = 3
+    CGROUP_INET4_CONNECT = 10
+    CGROUP_INET6_CONNECT = 11
+    CGROUP_GETSOCKOPT = 21
+    CGROUP_INET4_GETPEERNAME = 29
+    CGROUP_INET6_GETPEERNAME = 30
+    SK_LOOKUP = 36
+
+
+MAP_TYPE_ARRAY = 2
+LINK_TYPE_NETNS = 5
+CLONE_NEWNET = 0x40000000
+#: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
+BATCH = struct.Struct("=QQQQIIQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """What the kernel says of a map."""
+
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """What the kernel says of a link.
+
+    target: the cgroup's id or the netns's inode number; 0 when that is gone.
+    """
+
+    program: int
+    target: int
+    attach_type: int
+
+
+def bpf(command: Command, attributes: bytes | bytearray, what: str) -> int:
+    """One call; what the kernel writes, on failure too, is found in a bytearray."""
+    size = len(attributes)
+    buffer = (ctypes.c_char * size).from_buffer_copy(attributes)
+    number = SYSCALLS[platform.machine()]
+    result = LIBC.syscall(number, int(command), ctypes.byref(buffer), size)
+    if isinstance(attributes, bytearray):
+        attributes[:] = buffer.raw
+    if result < 0:
+        raise KernelError(f"bpf {command.name} {what}", ctypes.get_errno())
+    return int(result)
+
+
+def address(buffer: ctypes.Array[ctypes.c_char]) -> int:
+    """Where a buffer is, as bpf(2) takes pointers."""
+    return ctypes.addressof(buffer)
+
+
+def pin(fd: int, path: Path) -> None:
+    """Give a map, program or link a name in bpffs."""
+    name = ctypes.create_string_buffer(bytes(path))
+    bpf(Command.OBJ_PIN, struct.pack("=QI4x", address(name), fd), str(path))
+
+
+def open_pin(path: Path) -> int:
+    """A new file descriptor for what is pinned at path."""
+    name = ctypes.create_string_buffer(bytes(path))
+    return bpf(Command.OBJ_GET, struct.pack("=QI4x", address(name), 0), str(path))
+
+
+@contextlib.contextmanager
+def pinned(path: Path) -> Iterator[int]:
+    """What is pinned at path, open for the length of a with block."""
+    fd = open_pin(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def object_info(fd: int, size: int, what: str) -> bytes:
+    """The first bytes of the kernel's description of an object."""
+    info = ctypes.create_string_buffer(size)
+    bpf(Command.OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, size, address(info)), what)
+    return info.raw
+
+
+def map_info(fd: int, what: str) -> MapInfo:
+    """Sizes of an open map (struct bpf_map_info: type, id, then these)."""
+    return MapInfo(*struct.unpack_from("=8xIII", object_info(fd, 24, what)))
+
+
+def link_info(fd: int, what: str) -> LinkInfo:
+    """An open link to a cgroup or netns (struct bpf_link_info)."""
+    raw = object_info(fd, 32, what)
+    kind, _link_id, program = struct.unpack_from("=III", raw)
+    if kind == LINK_TYPE_NETNS:
+        return LinkInfo(program, *struct.unpack_from("=II", raw, 16))
+    return LinkInfo(program, *struct.unpack_from("=QI", raw, 16))
+
+
+def program_id(fd: int, what: str) -> int:
+    """The kernel's number of an open program (struct bpf_prog_info)."""
+    return int(struct.unpack_from("=4xI", object_info(fd, 8, what))[0])
+
+
+def create_map(kind: int, key_size: int, value_size: int, entries: int, what: str) -> int:
+    """A new map."""
+    return bpf(
+        Command.MAP_CREATE, struct.pack("=IIIII", kind, key_size, value_size, entries, 0), what
+    )
+
+
+def create_link(program: int, target: int, attach_type: AttachType, what: str) -> int:
+    """Attach a program to an open cgroup directory or netns file."""
+    attributes = struct.pack("=IIII", program, target, attach_type, 0)
+    return bpf(Command.LINK_CREATE, attributes, what)
+
+
+def update_link(link: int, program: int, what: str) -> None:
+    """Replace a link's program; there is no moment without one."""
+    bpf(Command.LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0), what)
+
+
+def detach_link(link: int, what: str) -> None:
+    """Take a link's program off its target now, whoever holds the link."""
+    bpf(Command.LINK_DETACH, struct.pack("=I4x", link), what)
+
+
+def lookup(fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
+    """A map entry's value, or None."""
+    raw_key = ctypes.create_string_buffer(key, len(key))
+    value = ctypes.create_string_buffer(value_size)
+    attributes = struct.pack("=I4xQQQ", fd, address(raw_key), address(value), 0)
+    try:
+        bpf(Command.MAP_LOOKUP, attributes, what)
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return value.raw
+
+
+def update(fd: int, key: bytes, value: bytes, what: str) -> None:
+    """Write a map entry, new or not."""
+    raw_key = ctypes.create_string_buffer(key, len(key))
+    raw_value = ctypes.create_string_buffer(value, len(value))
+    attributes = struct.pack("=I4xQQQ", fd, address(raw_key), address(raw_value), 0)
+    bpf(Command.MAP_UPDATE, attributes, what)
+
+
+def delete(fd: int, key: bytes, what: str) -> bool:
+    """Remove a map entry; whether there was one."""
+    raw_key = ctypes.create_string_buffer(key, len(key))
+    try:
+        bpf(Command.MAP_DELETE, struct.pack("=I4xQQQ", fd, address(raw_key), 0, 0), what)
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
+    """All entries of a hash map, in batches of whole buckets.
+
+    Entries written or deleted meanwhile may or may not be seen; all others are
+    seen once, which a walk from key to key can't promise.
+    """
+    room = min(info.max_entries, 4096)
+    cursor = ctypes.create_string_buffer(8)
+    start = 0
+    last = False
+    while not last:
+        keys = ctypes.create_string_buffer(info.key_size * room)
+        values = ctypes.create_string_buffer(info.value_size * room)
+        pointers = (start, address(cursor), address(keys), address(values))
+        attributes = bytearray(BATCH.pack(*pointers, room, fd, 0, 0))
+        try:
+            bpf(Command.MAP_LOOKUP_BATCH, attributes, what)
+        except KernelError as error:
+            if error.errno == errno.ENOSPC:  # one bucket holds more than there is room
+                room *= 2
+                continue
+            if error.errno != errno.ENOENT:
+                raise
+            last = True
+        start = address(cursor)
+        count = BATCH.unpack(attributes)[4]
+        yield from zip(
+            slices(keys.raw, info.key_size, count),
+            slices(values.raw, info.value_size, count),
+            strict=True,
+        )
+
+
+def slices(raw: bytes, size: int, count: int) -> Iterator[bytes]:
+    """The first ``count`` pieces of ``size`` bytes."""
+    return (raw[index : index + size] for index in range(0, size * count, size))
+
+
+def load_program(kind: ProgType, attach: AttachType, code: bytes, what: str) -> int:
+    """A new program from its instructions, 8 bytes each."""
+    instructions = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"GPL")
+    attributes = struct.pack(
+        "=IIQQIIQII16sIi",
+        kind,
+        len(code) // 8,
+        address(instructions),
+        address(licence),
+        0,
+        0,
+        0,
+        0,
+        0,
+        b"",
+        0,
+        attach,
+    )
+    return bpf(Command.PROG_LOAD, attributes, what)
+
+
+def mount_bpffs(point: Path) -> None:
+    """mount(2) of a new bpffs; raises OSError."""
+    kind = b"bpf"
+    if LIBC.mount(kind, bytes(point), kind, ctypes.c_ulong(0), None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def enter_netns(fd: int) -> None:
+    """Move the calling thread to a network namespace; raises OSError."""
+    if LIBC.setns(fd, CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def possible_cpus() -> int:
+    """CPUs that per-CPU maps have a value for."""
+    highest = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(highest.replace(",", "-").split("-")[-1]) + 1

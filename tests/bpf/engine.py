@@ -1,0 +1,216 @@
+"""A loaded L4 engine for tests: its own cgroup, its own pins, gone at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bpf import bpffs, mounts
+from bpf.addresses import family, mapped
+from bpf.knobs import Knobs
+from bpf.layout import (
+    Address,
+    AddressKey,
+    AddressKind,
+    Counter,
+    Endpoint,
+    EndpointKey,
+    Flow,
+    FlowKey,
+    PeerQuery,
+    Pod,
+    Port,
+    PortKey,
+    Transport,
+)
+from bpf.links import attach_pod
+from bpf.loader import load, unload
+from bpf.maps import K, Maps, Table, V
+from tests.support.netns import Netns
+
+PREFIX = "tandem-test-bpf"
+SMALL = Knobs(pods=64, addresses=256, ports=256, endpoints=4096, flows=4096, pending=4096)
+CLIENT, SERVER, WAYPOINT, SERVICE = 0xC11E47, 0x5E47E4, 0x3A7901, 0x5E471CE
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an engine may live: a directory of pins and a cgroup, both fresh."""
+
+    pin_dir: Path
+    cgroup: Path
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """This process is in the cgroup, so that its sockets are."""
+        before = next(
+            line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        )  # fmt: skip
+        join(self.cgroup)
+        try:
+            yield
+        finally:
+            join(cgroup_root() / before.lstrip("/"))
+
+
+@dataclass
+class Engine:
+    """A loaded engine and the shortest ways to fill its maps."""
+
+    place: Place
+    maps: Maps
+    generation: int = 0
+    sets: dict[tuple[int, int, int], Port] = field(default_factory=dict)
+
+    def enroll(self, pod: Netns, workload: int = CLIENT, waypoint: int = 0) -> None:
+        """Enrol a namespace, its sk_lookup link included."""
+        self.maps.pods.put(pod.cookie, Pod(workload, waypoint))
+        attach_pod(self.place.pin_dir, f"test/{pod.cookie}", pod.fd)
+
+    def workload(
+        self, address: str, name: int = SERVER, waypoint: int = 0, identity_port: int = 0
+    ) -> None:
+        """Make an address a workload's."""
+        value = Address(name, waypoint, AddressKind.WORKLOAD, identity_port)
+        self.maps.addresses.put(AddressKey(packed(address)), value)
+
+    def vip(self, address: str, name: int = SERVICE, waypoint: int = 0) -> None:
+        """Make an address a service's."""
+        value = Address(name, waypoint, AddressKind.SERVICE, 0)
+        self.maps.addresses.put(AddressKey(packed(address)), value)
+
+    def port(
+        self, number: int, endpoints: Sequence[tuple[str, int]], name: int = SERVICE
+    ) -> None:
+        """Give a service a port, in each family; replaces the set as a push does."""
+        for kind in (4, 6):
+            mine = [e for e in endpoints if family(packed(e[0])) == kind]
+            self.generation += 1
+            for index, (address, port) in enumerate(mine):
+                key = EndpointKey(self.generation, index)
+                self.maps.endpoints.put(key, Endpoint(packed(address), port))
+            record = Port(self.generation, len(mine))
+            old = self.sets.get((name, number, kind))
+            self.maps.ports.put(PortKey(name, number, Transport.TCP, kind), record)
+            self.sets[name, number, kind] = record
+            for index in range(old.count if old else 0):
+                assert old is not None
+                self.maps.endpoints.delete(EndpointKey(old.generation, index))
+
+    def clear(self) -> None:
+        """Empty every map but the counters."""
+        maps = self.maps
+        empty(maps.pods)
+        empty(maps.addresses)
+        empty(maps.ports)
+        empty(maps.endpoints)
+        empty(maps.flows)
+        self.sets.clear()
+
+    @contextlib.contextmanager
+    def counts(self) -> Iterator[dict[Counter, int]]:
+        """What was counted in a with block, filled in at its end; zeros left out."""
+        found: dict[Counter, int] = {}
+        before = self.maps.counters()
+        yield found
+        after = self.maps.counters()
+        found.update({c: after[c] - before[c] for c in Counter if after[c] != before[c]})
+
+    def flow(
+        self, client: socket.socket, server: tuple[str, int], netns: int = 0
+    ) -> Flow | None:
+        """The flow entry of a client's connection to a server's real address."""
+        own = client.getsockname()
+        key = FlowKey(packed(own[0]), packed(server[0]), own[1], server[1], netns)
+        return self.maps.flows.get(key)
+
+
+def empty(table: Table[K, V]) -> None:
+    """Delete every entry."""
+    for key, _value in list(table.items()):
+        table.delete(key)
+
+
+def packed(address: str) -> bytes:
+    """An address as the maps hold it."""
+    kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return mapped(socket.inet_pton(kind, address))
+
+
+def peer(accepted: socket.socket) -> Flow:
+    """The peer query."""
+    level, option = PeerQuery.LEVEL, PeerQuery.OPTION
+    return Flow.unpack(accepted.getsockopt(level, option, Flow.SIZE))
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until a condition holds; it must within seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition never held"
+        os.sched_yield()
+
+
+def cgroup_root() -> Path:
+    """Where cgroup v2 is mounted."""
+    return next(mount.point for mount in mounts.current() if mount.kind == "cgroup2")
+
+
+def join(cgroup: Path) -> None:
+    """Move this process to a cgroup."""
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+
+@contextlib.contextmanager
+def place(name: str) -> Iterator[Place]:
+    """A fresh place for an engine; what dead test runs left is removed first."""
+    sweep()
+    unique = f"{PREFIX}-{os.getpid()}-{name}"
+    made = Place(bpffs.MOUNT_POINT / unique / "node", cgroup_root() / unique)
+    made.cgroup.mkdir()
+    try:
+        yield made
+    finally:
+        unload(made.pin_dir)
+        bpffs.remove(made.pin_dir.parent)
+        eventually(lambda: removed(made.cgroup))
+
+
+@contextlib.contextmanager
+def engine(name: str, knobs: Knobs = SMALL) -> Iterator[Engine]:
+    """A loaded engine, with this process in its cgroup."""
+    with place(name) as where:
+        load(where.pin_dir, where.cgroup, knobs)
+        maps = Maps.open(where.pin_dir)
+        try:
+            with where.joined():
+                yield Engine(where, maps)
+        finally:
+            maps.close()
+
+
+def removed(cgroup: Path) -> bool:
+    """Remove a cgroup, if its last process is gone."""
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def sweep() -> None:
+    """Remove what killed test runs left."""
+    for left in [*bpffs.MOUNT_POINT.glob(f"{PREFIX}-*"), *cgroup_root().glob(f"{PREFIX}-*")]:
+        if Path("/proc", left.name.removeprefix(f"{PREFIX}-").split("-")[0]).exists():
+            continue
+        if left.parent == bpffs.MOUNT_POINT:
+            unload(left / "node")
+            bpffs.remove(left)
+        else:
+            removed(left)

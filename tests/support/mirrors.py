@@ -1,0 +1,48 @@
+"""Holds tests/ to the shape of the source folders.
+
+Every tests/<folder>/test_<module>.py names a module of that folder, and every
+folder with modules has tests. Whole-system tests live in tests/e2e and
+tests/bench, what they share in tests/support.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FREE = {"e2e", "bench", "support"}
+SOURCES = ("ztunnel_compat", "bpf", "daemon", "waypoint", "deploy")
+
+
+def unpaired() -> Iterator[str]:
+    """Every test file that names no source."""
+    tests = ROOT / "tests"
+    for test in sorted(tests.rglob("test_*.py")):
+        inner = test.relative_to(tests)
+        if inner.parts[0] in FREE:
+            continue
+        module = test.stem.removeprefix("test_")
+        folder = ROOT / inner.parent
+        candidates = [folder / f"{module}.py", folder / module]
+        candidates += folder.glob(f"src/{module}.bpf.c")
+        if not any(c.exists() for c in candidates):
+            yield f"{test.relative_to(ROOT)} tests no {inner.parent}/{module}"
+
+
+def untested() -> Iterator[str]:
+    """Every source folder without a single test."""
+    for top in SOURCES:
+        for folder in [ROOT / top, *sorted(p for p in (ROOT / top).rglob("*") if p.is_dir())]:
+            if not any(m.stem != "__init__" for m in folder.glob("*.py")):
+                continue
+            mirror = ROOT / "tests" / folder.relative_to(ROOT)
+            if not any(mirror.glob("test_*.py")):
+                yield f"{folder.relative_to(ROOT)} has no tests in {mirror.relative_to(ROOT)}"
+
+
+if __name__ == "__main__":
+    found = [*unpaired(), *untested()]
+    sys.stderr.writelines(f"{line}\n" for line in found)
+    raise SystemExit(bool(found))
