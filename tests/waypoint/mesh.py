@@ -1,0 +1,220 @@
+"""A waypoint in this process, on a real loop and real sockets, without a kernel part.
+
+The mesh has the caller ``client`` in namespace ``apps`` and services that tests
+add; the peer query is answered here instead of by the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from envoy.config.route.v3 import route_pb2
+from google.protobuf import json_format
+
+from waypoint.clusters import Clusters
+from waypoint.log_writer import LogWriter
+from waypoint.routes import TYPE_URL
+from waypoint.server import IdentityServer
+from waypoint.stats import Stats
+from waypoint.targets import Targets
+from waypoint.worker import Limits, Worker
+from ztunnel_compat.model import (
+    AppProtocol,
+    Extension,
+    GatewayAddress,
+    NamespacedHostname,
+    Service,
+    ServicePort,
+    Workload,
+    WorkloadStatus,
+)
+from ztunnel_compat.names import name_hash, pod_uid, target_hash
+from ztunnel_compat.peer import FLOW_SERVICE, FLOW_WAYPOINT
+from ztunnel_compat.runtime.tasks import Tasks
+from ztunnel_compat.state import WorkloadState
+
+NAMESPACE = "apps"
+CLIENT = pod_uid("Kubernetes", NAMESPACE, "client")
+ME = GatewayAddress(NamespacedHostname(NAMESPACE, "gate.apps.svc.cluster.local"))
+HTTP_PORT = 80
+TCP_PORT = 90
+
+
+def answer(source: int, target: int, address: str, port: int, flags: int) -> bytes:
+    """What the kernel answers to the peer query."""
+    packed = ipaddress.ip_address(address)
+    if packed.version == 4:
+        packed = ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + packed.packed)
+    return struct.pack(
+        "=QQ16s2sHI", source, target, packed.packed, port.to_bytes(2, "big"), flags, 0
+    )
+
+
+def hostname(name: str) -> str:
+    return f"{name}.{NAMESPACE}.svc.cluster.local"
+
+
+def service(name: str, *extensions: Extension, mine: bool = True) -> Service:
+    """A service with an HTTP port and a TCP port, behind this waypoint."""
+    return Service(
+        name=name,
+        namespace=NAMESPACE,
+        hostname=hostname(name),
+        ports=(
+            ServicePort(HTTP_PORT, 0, AppProtocol.HTTP11),
+            ServicePort(TCP_PORT, 0, AppProtocol.TCP),
+        ),
+        waypoint=ME if mine else None,
+        extensions=extensions,
+    )
+
+
+def routes(name: str, *hosts: dict[str, object], **more: object) -> Extension:
+    """A RouteConfiguration for a service's HTTP port, from its JSON."""
+    title = f"inbound-vip|{HTTP_PORT}|http|{hostname(name)}"
+    message = route_pb2.RouteConfiguration()
+    json_format.ParseDict({"name": title, "virtualHosts": hosts, **more}, message)
+    return Extension(title, TYPE_URL, message.SerializeToString())
+
+
+def host(*entries: dict[str, object], domains: tuple[str, ...] = ("*",)) -> dict[str, object]:
+    """A virtual host's JSON."""
+    return {"name": "h", "domains": list(domains), "routes": list(entries)}
+
+
+def to(name: str, **more: object) -> dict[str, object]:
+    """A route action's JSON: everything to one service."""
+    return {"cluster": f"outbound|{HTTP_PORT}||{hostname(name)}", "timeout": "0s", **more}
+
+
+@dataclass
+class Mesh:
+    """The waypoint under test and what it is made of."""
+
+    state: WorkloadState
+    worker: Worker
+    server: IdentityServer
+    log: list[str]
+    port: int = 0
+    #: What the next connections were made by and for.
+    source: int = name_hash(CLIENT)
+    asked: tuple[str, int, int] = ("", 0, FLOW_WAYPOINT | FLOW_SERVICE)
+    proven: bool = True
+    pods: dict[str, Workload] = field(default_factory=dict)
+
+    def push(self, *resources: Service | Workload, removed: tuple[str, ...] = ()) -> None:
+        """What the control plane's push does."""
+        self.worker.targets.apply(self.state.apply(resources, removed))
+        self.server.retry()
+
+    def pod(
+        self,
+        name: str,
+        of: str,
+        port: int,
+        *,
+        address: str = "127.0.0.1",
+        status: WorkloadStatus = WorkloadStatus.HEALTHY,
+        capacity: int = 1,
+    ) -> Workload:
+        """Push a workload that serves both ports of a service at one target port."""
+        key = f"{NAMESPACE}/{hostname(of)}"
+        ports = (ServicePort(HTTP_PORT, port), ServicePort(TCP_PORT, port))
+        workload = Workload(
+            uid=pod_uid("Kubernetes", NAMESPACE, name),
+            name=name,
+            namespace=NAMESPACE,
+            addresses=(ipaddress.ip_address(address).packed,),
+            services={key: ports},
+            status=status,
+            capacity=capacity,
+        )
+        self.push(workload)
+        return workload
+
+    def ask(self, name: str, port: int = HTTP_PORT) -> None:
+        """The connections from here on are for this service."""
+        self.asked = (f"{NAMESPACE}/{hostname(name)}", port, FLOW_WAYPOINT | FLOW_SERVICE)
+
+    def peer_of(self, _connection: socket.socket) -> bytes | None:
+        name, port, flags = self.asked
+        if not self.proven:
+            return None
+        target = target_hash(name_hash(name), port)
+        return answer(self.source, target, "10.96.0.7", port, flags)
+
+    async def lines(self, count: int) -> list[str]:
+        """The access log, once it has so many lines."""
+        await until(lambda: len("".join(self.log).splitlines()) >= count)
+        return "".join(self.log).splitlines()
+
+
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until something is so; raises TimeoutError when it never is."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
+    """A waypoint that listens on a free port, with the caller known to it."""
+    loop = asyncio.get_running_loop()
+    state = WorkloadState()
+    log: list[str] = []
+
+    def write(data: bytes) -> int:
+        log.append(data.decode("latin-1"))
+        return len(data)
+
+    stats = Stats()
+    async with Tasks() as tasks:
+        targets = Targets(
+            state=state,
+            clusters=Clusters(state),
+            namespace=NAMESPACE,
+            gateway="gate",
+            now=loop.time,
+        )
+        worker = Worker(
+            loop=loop,
+            tasks=tasks,
+            targets=targets,
+            log=LogWriter(write, stats, loop),
+            stats=stats,
+            limits=limits or Limits(),
+        )
+        mesh = Mesh(
+            state,
+            worker,
+            IdentityServer(
+                worker,
+                peer_of=lambda connection: mesh.peer_of(connection),
+                source_of=state.workload_by_hash,
+            ),
+            log,
+        )
+        gate = replace(service("gate", mine=False), ports=())
+        mesh.push(gate, Workload(uid=CLIENT, name="client", namespace=NAMESPACE))
+        mesh.port = await mesh.server.listen(0)
+        ticking = tasks.spawn(tick(worker), "tick")
+        try:
+            yield mesh
+        finally:
+            ticking.cancel()
+            await mesh.server.drain(0)
+            await until(lambda: not worker.connections)
+            assert tasks.failure is None
+
+
+async def tick(worker: Worker) -> None:
+    """The wheel turns, faster than in the real process."""
+    while True:
+        await asyncio.sleep(0.05)
+        worker.tick()

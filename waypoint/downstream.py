@@ -1,0 +1,359 @@
+"""A client's connection: requests in, one after the other, responses out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from waypoint.access_log import NO_AUTHORITY, NO_REQUEST, NO_UPSTREAM, NOBODY, line
+from waypoint.errors import MessageError
+from waypoint.exchange import Exchange
+from waypoint.holds import CONNECTING, PIPELINED, UPSTREAM
+from waypoint.layers.body import BodyReader, body_reader
+from waypoint.layers.http1 import find_head
+from waypoint.layers.request import parse_request
+from waypoint.plan import Plan, plan_request
+from waypoint.replies import local_reply
+from waypoint.sockets import reset
+from waypoint.targets import Target
+from waypoint.worker import Caller, Worker
+
+
+class Downstream(asyncio.Protocol):
+    """One client's connection. At most one exchange is under way; what a client
+    sends ahead waits in buffer, up to a limit.
+    """
+
+    __slots__ = (
+        "active", "advancing", "body", "buffer", "caller", "close_after", "closed",
+        "deadline", "exchange", "holds", "last_plan", "last_raw", "lingering",
+        "memo", "number", "searched", "target", "tick", "transport", "unsent",
+        "worker", "write_paused",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
+        self.worker = worker
+        self.caller = caller
+        #: The kernel's name of what was asked for, and what it meant last.
+        self.number = caller.peer.target
+        self.target = target
+        self.memo = worker.memo.get
+        self.exchange: Exchange | None = None
+        #: The current request's body while some of it is still to come.
+        self.body: BodyReader | None = None
+        self.buffer = bytearray()
+        #: How much of the buffer was searched for the end of a head.
+        self.searched = 0
+        #: The last head with secrets: remembered here, never beside other clients'.
+        self.last_raw = b""
+        self.last_plan: Plan | None = None
+        self.holds = 0
+        self.write_paused = False
+        self.close_after = False
+        self.lingering = False
+        #: Bytes that a closing connection still had to send when last looked at.
+        self.unsent = 0
+        self.closed = False
+        #: Set by whatever moves bytes; the wheel's look clears it.
+        self.active = False
+        self.advancing = False
+        self.deadline = 0.0
+        self.tick = 0
+
+    # From the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start to take requests."""
+        self.transport = transport = cast("asyncio.Transport", transport)
+        limits = self.worker.limits
+        transport.set_write_buffer_limits(high=limits.write_buffer)
+        self.worker.downstreams.add(self)
+        self.worker.stats.connections += 1
+        self.deadline = self.worker.time() + limits.idle
+        self.worker.wheel.set(self, self.deadline)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a whole head that was seen before needs no parsing."""
+        self.active = True
+        if self.exchange is None and not self.buffer and not self.write_paused:
+            plan = self.memo(data)
+            if (
+                plan is not None
+                and not self.lingering
+                and plan.table is self.current_target().table
+            ):
+                self.begin(plan)
+                return
+        self.receive(data)
+
+    def eof_received(self) -> bool:
+        """The client stopped sending: as in Envoy, it is gone."""
+        if self.exchange is not None:
+            self.exchange.downstream_lost()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over: so is what it asked for."""
+        self.closed = True
+        self.worker.wheel.remove(self)
+        self.worker.downstreams.discard(self)
+        if self.exchange is not None:
+            self.exchange.downstream_lost()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the endpoint sends."""
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.pause_response()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.resume_response()
+        else:
+            self.advance()
+            self.limit_pipeline()
+
+    # Requests
+
+    def current_target(self) -> Target:
+        """The target as it is now: a push applies to the next request."""
+        targets = self.worker.targets
+        target = targets.by_hash.get(self.number)
+        if target is not None:
+            self.target = target
+        if targets.leaving and self.number in targets.leaving:
+            # The client's next connection goes the way that is in force now.
+            self.close_after = True
+        return self.target
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes that aren't just a head known from before."""
+        if self.lingering:
+            return
+        if self.body is not None and self.exchange is not None:
+            self.take_body(self.body, self.exchange, data)
+        else:
+            self.buffer += data
+        self.advance()
+        self.limit_pipeline()
+
+    def advance(self) -> None:
+        """Begin with what the buffer holds, as long as requests end at once."""
+        if self.advancing:
+            return
+        self.advancing = True
+        try:
+            while self.is_idle() and self.buffer:
+                plan = self.next_plan()
+                if plan is None:
+                    break
+                self.begin(plan)
+        except MessageError as error:
+            self.refuse(error)
+        finally:
+            self.advancing = False
+
+    def limit_pipeline(self) -> None:
+        """Read on only as long as not too much is waiting."""
+        if len(self.buffer) > self.worker.limits.pipelined:
+            self.hold(PIPELINED)
+        elif self.holds & PIPELINED:
+            self.release(PIPELINED)
+
+    def is_idle(self) -> bool:
+        """Whether the next request may begin."""
+        paused = self.write_paused or self.lingering or self.closed
+        return self.exchange is None and not paused
+
+    def next_plan(self) -> Plan | None:
+        """Take the next head off the buffer; None when it isn't whole yet."""
+        buffer = self.buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
+        length = find_head(buffer, self.searched)
+        if not length:
+            if not self.searched and buffer:
+                self.set_deadline(self.worker.limits.head)
+            self.searched = len(buffer)
+            return None
+        self.searched = 0
+        self.deadline = self.worker.time() + self.worker.limits.idle
+        raw = bytes(buffer[:length])
+        del buffer[:length]
+        return self.plan(raw)
+
+    def plan(self, raw: bytes) -> Plan:
+        """What to do for a head: remembered or new; raises MessageError."""
+        target = self.current_target()
+        plan = self.memo(raw)
+        if plan is None and raw == self.last_raw:
+            plan = self.last_plan
+        if plan is not None and plan.table is target.table:
+            return plan
+        head = parse_request(raw) if plan is None else plan.head
+        plan = plan_request(head, target)
+        if not head.secret:
+            self.worker.memo.offer(raw, plan)
+        elif len(raw) <= self.worker.memo.longest:
+            self.last_raw = raw
+            self.last_plan = plan
+        return plan
+
+    def begin(self, plan: Plan) -> None:
+        """Start an exchange, with as much of the body as came along."""
+        first = b""
+        body: BodyReader | None = None
+        framing = plan.head.body
+        if framing:
+            body = self.body = body_reader(framing)
+            if self.buffer:
+                data = bytes(self.buffer)
+                self.buffer.clear()
+                first = body.feed(data)
+                self.check_body_end()
+        exchange = self.exchange = Exchange(self.worker, self, plan, body)
+        exchange.start(first, complete=self.body is None)
+
+    def take_body(self, body: BodyReader, exchange: Exchange, data: bytes) -> None:
+        """Pass body bytes on."""
+        try:
+            passed = body.feed(data)
+        except MessageError as error:
+            exchange.request_broken(error)
+            return
+        self.check_body_end()
+        exchange.request_data(passed, complete=self.body is None)
+
+    def check_body_end(self) -> None:
+        """When the body is complete, what follows it is the next request."""
+        if self.body is not None and self.body.done:
+            self.buffer += self.body.rest
+            self.body = None
+
+    def refuse(self, error: MessageError) -> None:
+        """Answer what is no sound request, and close."""
+        worker = self.worker
+        now = time.time()
+        reply, size = local_reply(error.status, f"{error}\n".encode("latin-1", "replace"))
+        worker.stats.answer(error.details)
+        worker.log.add(
+            line(
+                start=worker.clock.render(now),
+                request=NO_REQUEST,
+                status=error.status,
+                flags="DPE" if error.status == 400 else "-",
+                details=error.details,
+                failure="-",
+                received=0,
+                sent=size,
+                duration=0,
+                service_time="-",
+                agent=NOBODY,
+                request_id="-",
+                authority=NO_AUTHORITY,
+                upstream=NO_UPSTREAM,
+                downstream=self.caller.log,
+                route="-",
+                peer=self.caller.identity,
+            )
+        )
+        self.transport.write(reply)
+        self.shut()
+
+    # For the exchange
+
+    def finished(self, *, keep: bool) -> None:
+        """The exchange is over; keep: the connection may have another one."""
+        self.exchange = None
+        if self.holds:
+            self.release(CONNECTING | UPSTREAM)
+        if not keep or self.close_after or self.body is not None:
+            # A body that nobody waits for any more is not told from a request.
+            self.shut()
+        elif self.buffer:
+            self.advance()
+            self.limit_pipeline()
+
+    def hold(self, why: int) -> None:
+        """Stop to read."""
+        if not self.holds:
+            self.transport.pause_reading()
+        self.holds |= why
+
+    def release(self, why: int) -> None:
+        """Read again, when no other reason is left not to."""
+        before = self.holds
+        self.holds &= ~why
+        if before and not self.holds and not self.closed:
+            self.transport.resume_reading()
+
+    def shut(self) -> None:
+        """Close in an orderly way: what was written arrives, then the end.
+
+        Closing with unread bytes would reset the connection, and the client
+        could lose the response: so say the end first, and go on reading.
+        """
+        if self.closed or self.lingering:
+            return
+        self.lingering = True
+        self.body = None
+        self.buffer.clear()
+        self.transport.write_eof()
+        self.release(self.holds)
+        self.set_deadline(self.worker.limits.linger)
+
+    def cut(self, *, framed: bool) -> None:
+        """Break off a response so that the client notices.
+
+        framed: length or chunks show that it isn't whole, so what there is may
+        still arrive; a response that ends by a close needs a reset instead.
+        """
+        self.lingering = True
+        if framed:
+            self.transport.close()
+            self.set_deadline(self.worker.limits.linger)
+        else:
+            reset(self.transport)
+
+    def drain(self) -> None:
+        """Close as soon as no exchange is under way."""
+        self.close_after = True
+        if self.exchange is None and not self.buffer:
+            self.shut()
+
+    # Deadlines
+
+    def set_deadline(self, seconds: float) -> None:
+        """Be asked sooner than planned."""
+        self.deadline = self.worker.time() + seconds
+        self.worker.wheel.set(self, self.deadline)
+
+    def due(self, now: float) -> float | None:
+        """Time out, when nothing has moved for long enough."""
+        if now < self.deadline:
+            return self.deadline
+        if self.lingering:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent and unsent != self.unsent:
+                self.unsent = unsent
+                self.deadline = now + self.worker.limits.flush
+                return self.deadline
+            self.transport.abort()
+            return None
+        if self.exchange is None and self.buffer:
+            self.refuse(MessageError(408, "request_header_timeout", "the head took too long"))
+            return self.deadline
+        if self.active:
+            self.active = False
+            self.deadline = now + self.worker.limits.idle
+            return self.deadline
+        if self.exchange is not None:
+            self.exchange.idle_too_long()
+            return None
+        self.shut()
+        return self.deadline

@@ -1,0 +1,39 @@
+"""What can go wrong in the waypoint.
+
+WaypointError
+├── ConfigError    the environment doesn't say what is needed
+├── ListenError    a port is taken
+├── RouteError     a RouteConfiguration that can't be honoured in full
+└── MessageError   an HTTP message that must not be passed on
+"""
+
+from __future__ import annotations
+
+
+class WaypointError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(WaypointError):
+    """A variable of the environment is missing or can't be used."""
+
+
+class ListenError(WaypointError):
+    """A port can't be listened on."""
+
+
+class RouteError(WaypointError):
+    """A route can't be honoured; the message names the field and the value."""
+
+
+class MessageError(WaypointError):
+    """A message is refused.
+
+    status: what a client is answered when the request is at fault; details: the
+    access log's RESPONSE_CODE_DETAILS, Envoy's words where it has some.
+    """
+
+    def __init__(self, status: int, details: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.details = details

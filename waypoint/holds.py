@@ -1,0 +1,10 @@
+"""Why nothing is read from a client for now: bits, of which several may be set."""
+
+from __future__ import annotations
+
+#: The endpoint isn't connected yet: the body's first part waits with us.
+CONNECTING = 1
+#: The endpoint takes the body more slowly than it comes.
+UPSTREAM = 2
+#: Enough pipelined requests are waiting.
+PIPELINED = 4

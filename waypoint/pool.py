@@ -1,0 +1,56 @@
+"""Endpoints and the idle connections to each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from waypoint.upstream import Upstream
+
+#: Idle connections kept per endpoint.
+IDLE_MOST = 256
+
+
+class Endpoint:
+    """One address and port that requests go to, shared by the clusters it is in.
+
+    idle: connections without a request, the last used at the end (LIFO: a
+    connection that just worked is the least likely to have been closed).
+    """
+
+    __slots__ = ("host", "idle", "label", "port", "users")
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        #: As the access log shows it.
+        self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.idle: list[Upstream] = []
+        #: How many clusters it is in; with none, nothing is kept idle.
+        self.users = 0
+
+    def take(self) -> Upstream | None:
+        """An idle connection that is still up, or None."""
+        idle = self.idle
+        while idle:
+            upstream = idle.pop()
+            if not upstream.transport.is_closing():
+                return upstream
+        return None
+
+    def give(self, upstream: Upstream) -> bool:
+        """Keep a connection for later; False: no room, or not used any more."""
+        if not self.users or len(self.idle) >= IDLE_MOST:
+            return False
+        self.idle.append(upstream)
+        return True
+
+    def forget(self, upstream: Upstream) -> None:
+        """A connection is gone."""
+        if upstream in self.idle:
+            self.idle.remove(upstream)
+
+    def retire(self) -> None:
+        """It left its last cluster: close what is idle."""
+        while self.idle:
+            self.idle.pop().close()

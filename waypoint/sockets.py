@@ -1,0 +1,59 @@
+"""What has to be asked of, or done to, a connection's socket itself."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from ztunnel_compat.peer import PEER_QUERY_LEVEL, PEER_QUERY_OPTION
+
+#: Room for an answer of a newer kernel part than this one.
+ANSWER_ROOM = 64
+#: linger on, for zero seconds: close() sends a reset.
+NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def peer_of(connection: socket.socket) -> bytes | None:
+    """The kernel's answer to who made this connection, or None: it doesn't know."""
+    try:
+        return connection.getsockopt(PEER_QUERY_LEVEL, PEER_QUERY_OPTION, ANSWER_ROOM)
+    except OSError:
+        return None
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close a connection so that its other end sees an error, not an end."""
+    if not transport.is_closing():
+        connection = transport.get_extra_info("socket")
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        except OSError:
+            # It is gone already.
+            pass
+    transport.abort()
+
+
+def show_address(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+    """``1.2.3.4:80`` or ``[::1]:80``; ``-`` for none."""
+    if not address:
+        return "-"
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listen(family: socket.AddressFamily, port: int, backlog: int) -> socket.socket:
+    """A listening socket on all addresses of a family, shared among processes."""
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setblocking(False)
+        listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener

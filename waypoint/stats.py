@@ -1,0 +1,40 @@
+"""What this process counts, from its start on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(slots=True)
+class Stats:
+    """Plain counters; refused and local are by reason."""
+
+    connections: int = 0
+    tcp_connections: int = 0
+    requests: int = 0
+    upstream_connections: int = 0
+    connect_failures: int = 0
+    #: Requests sent again: to another endpoint, or on a fresh connection.
+    retries_connect: int = 0
+    retries_stale: int = 0
+    #: A connection that was reused died under a request that couldn't be sent again.
+    stale_not_retried: int = 0
+    #: Bytes came on a connection that had no request.
+    stray_bytes: int = 0
+    access_log_dropped: int = 0
+    #: Connections refused, by why: no_peer, unknown_target, unknown_source, limit.
+    refused: dict[str, int] = field(default_factory=dict)
+    #: Answers of our own, by the access log's details.
+    local: dict[str, int] = field(default_factory=dict)
+
+    def refuse(self, reason: str) -> None:
+        """Count a refused connection."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def answer(self, details: str) -> None:
+        """Count an answer of our own."""
+        self.local[details] = self.local.get(details, 0) + 1
+
+    def dump(self) -> dict[str, object]:
+        """All of it, JSON-able."""
+        return asdict(self)

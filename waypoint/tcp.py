@@ -1,0 +1,252 @@
+"""Bytes both ways: what isn't HTTP/1.1 is balanced per connection and relayed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from waypoint.access_log import (
+    NO_AUTHORITY,
+    NO_BYTES,
+    NOBODY,
+    connect_failure,
+    line,
+    upstream_part,
+)
+from waypoint.clusters import Cluster
+from waypoint.pool import Endpoint
+from waypoint.sockets import reset, show_address
+from waypoint.worker import Caller, Worker
+
+#: Endpoints that are tried for one connection.
+CONNECT_ATTEMPTS = 3
+
+
+class Side(asyncio.Protocol):
+    """One of a relay's two connections."""
+
+    __slots__ = ("ended", "other", "paused", "received", "relay", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self, relay: Relay, other: Side | None = None) -> None:
+        self.relay = relay
+        #: Where its bytes go; the client has none until an endpoint is there.
+        self.other = other
+        #: Its peer has said all it had to say.
+        self.ended = False
+        #: Its own peer doesn't keep up with what the other side sends.
+        self.paused = False
+        self.received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is up."""
+        self.transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=self.relay.worker.limits.write_buffer)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the other side."""
+        self.relay.active = True
+        self.received += len(data)
+        if self.other is None:
+            self.relay.early += data
+        else:
+            self.other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """Half-close: the other direction may go on for as long as it likes."""
+        self.ended = True
+        if self.other is not None:
+            self.pass_end()
+        return True
+
+    def pass_end(self) -> None:
+        """Tell the other side's peer; when both have ended, it's over."""
+        if self.other is not None and not self.relay.over:
+            self.other.transport.write_eof()
+            if self.other.ended:
+                self.relay.finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """An end that wasn't announced goes on to the other side as a reset."""
+        self.relay.lost(self)
+
+    def pause_writing(self) -> None:
+        """The peer here reads more slowly than the other one sends."""
+        self.paused = True
+        if self.other is not None:
+            self.other.pause()
+
+    def resume_writing(self) -> None:
+        """The peer here caught up."""
+        self.paused = False
+        if self.other is not None:
+            self.other.resume()
+
+    def pause(self) -> None:
+        """Stop to read."""
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again, unless there is nothing more to come."""
+        if not self.ended:
+            self.transport.resume_reading()
+
+
+class Relay:
+    """A client's connection, and the one to an endpoint that it is joined to."""
+
+    __slots__ = (
+        "active", "attempts", "caller", "client", "cluster", "deadline", "early", "endpoint",
+        "failure", "local", "over", "server", "started", "tick", "wall", "worker",
+    )  # fmt: skip
+
+    def __init__(self, worker: Worker, caller: Caller, cluster: Cluster) -> None:
+        self.worker = worker
+        self.caller = caller
+        self.cluster = cluster
+        self.client = Side(self)
+        self.server: Side | None = None
+        self.endpoint: Endpoint | None = None
+        self.local = "-"
+        self.failure = "-"
+        #: What the client said before there was an endpoint to say it to.
+        self.early = b""
+        self.started = worker.time()
+        self.wall = time.time()
+        self.active = False
+        self.over = False
+        self.deadline = self.started + worker.limits.idle
+        self.tick = 0
+
+    def start(self, transport: asyncio.Transport) -> None:
+        """Take over a client's connection."""
+        transport.set_protocol(self.client)
+        self.client.connection_made(transport)
+        # What comes before there is an endpoint stays in the kernel; a transport
+        # can only be paused after its connection_made.
+        self.worker.loop.call_soon(self.pause_client)
+        self.worker.relays.add(self)
+        self.worker.stats.tcp_connections += 1
+        self.worker.wheel.set(self, self.deadline)
+        self.worker.tasks.spawn(self.connect(), "connect")
+
+    def pause_client(self) -> None:
+        """Hold the client until it is joined to an endpoint."""
+        if self.server is None and not self.over:
+            self.client.pause()
+
+    async def connect(self) -> None:
+        """Try endpoints until one takes the connection."""
+        tried: tuple[Endpoint, ...] = ()
+        while not self.over and len(tried) < CONNECT_ATTEMPTS:
+            endpoint = self.cluster.balance.pick(self.worker.random(), tried)
+            if endpoint is None:
+                break
+            self.endpoint = endpoint
+            try:
+                async with asyncio.timeout(self.worker.limits.connect):
+                    _, side = await self.worker.loop.create_connection(
+                        lambda: Side(self, self.client), endpoint.host, endpoint.port
+                    )
+            except OSError as error:
+                self.worker.stats.connect_failures += 1
+                self.failure = connect_failure(error)
+                tried = (*tried, endpoint)
+            else:
+                self.join(side)
+                return
+        if not self.over:
+            flags = "UF" if tried else "UH" if self.cluster.known else "NC"
+            self.break_off(flags)
+
+    def join(self, server: Side) -> None:
+        """The endpoint is there: let the client's bytes through."""
+        if self.over:
+            reset(server.transport)
+            return
+        self.server = server
+        self.local = show_address(server.transport.get_extra_info("sockname"))
+        self.client.other = server
+        if server.transport.is_closing():
+            self.lost(server)
+            return
+        if self.early:
+            server.transport.write(self.early)
+            self.early = b""
+        if self.client.ended:
+            self.client.pass_end()
+        elif not server.paused:
+            self.client.resume()
+
+    def finish(self) -> None:
+        """Both directions have ended in order: what was written still goes out."""
+        self.end("-")
+        for side in self.sides():
+            side.transport.close()
+        self.deadline = self.worker.time() + self.worker.limits.flush
+        self.worker.wheel.set(self, self.deadline)
+
+    def lost(self, side: Side) -> None:
+        """A connection is gone; when that wasn't in order, the other goes too."""
+        if self.over:
+            if all(s.transport.is_closing() for s in self.sides()):
+                self.worker.wheel.remove(self)
+            return
+        self.break_off("DC" if side is self.client else "UC")
+
+    def break_off(self, flags: str) -> None:
+        """Reset whatever is connected, as the broken side was."""
+        self.end(flags)
+        self.worker.wheel.remove(self)
+        for side in self.sides():
+            reset(side.transport)
+
+    def sides(self) -> tuple[Side, ...]:
+        """The connections there are."""
+        return (self.client,) if self.server is None else (self.client, self.server)
+
+    def due(self, now: float) -> float | None:
+        """Time out, when nothing has moved for long enough."""
+        if self.over:
+            for side in self.sides():
+                side.transport.abort()
+            return None
+        if self.active:
+            self.active = False
+            self.deadline = now + self.worker.limits.idle
+        if now < self.deadline:
+            return self.deadline
+        self.break_off("SI")
+        return None
+
+    def end(self, flags: str) -> None:
+        """Write the log line, once."""
+        if self.over:
+            return
+        self.over = True
+        worker = self.worker
+        worker.relays.discard(self)
+        host = self.endpoint.label if self.endpoint is not None else "-"
+        worker.log.add(
+            line(
+                start=worker.clock.render(self.wall),
+                request=NO_BYTES,
+                status=0,
+                flags=flags,
+                details="-",
+                failure=self.failure,
+                received=self.client.received,
+                sent=self.server.received if self.server is not None else 0,
+                duration=int((worker.time() - self.started) * 1000),
+                service_time="-",
+                agent=NOBODY,
+                request_id="-",
+                authority=NO_AUTHORITY,
+                upstream=upstream_part(host, self.cluster.name, self.local),
+                downstream=self.caller.log,
+                route="-",
+                peer=self.caller.identity,
+            )
+        )
