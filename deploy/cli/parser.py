@@ -1,0 +1,182 @@
+"""The grammar of the command line, and the text of its help."""
+
+from __future__ import annotations
+
+from argparse import (
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from deploy.standalone.config import ConfigError, MeshConfig
+
+ABOUT = """\
+Tandem, a sidecarless service mesh, on one machine.
+
+`tandem up` reads Kubernetes, Gateway API and Istio YAML, runs the pods in it as
+processes in network namespaces, and meshes them: an eBPF engine for the node,
+a waypoint where a Gateway asks for one. Edit a file and the mesh follows.
+"""
+
+EXAMPLES = """\
+examples:
+  tandem up -f deploy/samples/bookinfo            run the mesh until Ctrl-C
+  tandem get pods -n bookinfo                     what runs, and is it ready?
+  tandem exec -n bookinfo deploy/productpage-v1 -- curl -s http://reviews:9080/reviews/0
+  tandem logs -f productpage                      a pod, by any unique prefix
+  tandem apply -f route.yaml                      add to what the files say
+  tandem dump waypoint | less                     what the waypoint knows, as JSON
+  tandem up --name other -f DIR --pod-cidr 10.9.0.0/16 --service-cidr 10.8.0.0/16 \\
+      --pod-cidr fd00:9::/48 --service-cidr fd00:8::/112
+                                                  a second mesh beside the first
+
+exit status:
+  0    done
+  1    it could not be done; one line on standard error says why and what to do
+  2    the command line is wrong
+  exec gives the status of the command that it ran
+"""
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """Parse a command line; the command's name is in `command`.
+
+    What follows `--` of `tandem exec` is in `argv`, untouched. Exits with status 2 and
+    the usage when the command line is wrong.
+    """
+    words = list(argv)
+    if words[:1] != ["exec"] or "--" not in words:
+        return build().parse_args(words)
+    index = words.index("--")
+    args = build().parse_args(words[:index])
+    args.argv = words[index + 1 :]
+    return args
+
+
+def build() -> ArgumentParser:
+    """Return the parser of everything but what follows `--`."""
+    parser = ArgumentParser(
+        prog="tandem",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, about: str, more: str = "") -> ArgumentParser:
+        added = subparsers.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.{more}",
+            formatter_class=RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=name)
+        if name != "version":
+            added.add_argument(
+                "--name",
+                type=mesh_name,
+                default="tandem",
+                metavar="MESH",
+                help="the mesh (default: tandem)",
+            )
+        return added
+
+    _up(command("up", "run a mesh until Ctrl-C, then take it down"))
+    _get(command("get", "list pods, services, routes or waypoints"))
+    _exec(command("exec", "run a command in a pod"))
+    _logs(command("logs", "print what a pod wrote"))
+    _files(command("apply", "create or change objects beside the watched files"), "FILE")
+    _files(command("delete", "delete objects that were applied"), "FILE")
+    _dump(command("dump", "print what a part of the mesh knows, as JSON"))
+    command("down", "end a running mesh, as Ctrl-C does")
+    command("clean", "remove what a killed run has left behind")
+    command("version", "print the version")
+    return parser
+
+
+def mesh_name(text: str) -> str:
+    """A mesh's name; the error says what one looks like."""
+    try:
+        return MeshConfig(name=text).name
+    except ConfigError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """An address range such as 10.244.0.0/16."""
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def _up(parser: ArgumentParser) -> None:
+    _files(parser, "DIR_OR_FILE")
+    for kind, sizes in (("pod", "a /16 and a /48"), ("service", "a /24 and a /112 or larger")):
+        parser.add_argument(
+            f"--{kind}-cidr",
+            type=network,
+            action="append",
+            default=[],
+            metavar="CIDR",
+            help=f"where {kind} addresses come from: {sizes}; once per address family",
+        )
+
+
+def _get(parser: ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("pods", "services", "routes", "waypoints"))
+    _namespace(parser, "only this namespace")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+
+
+def _exec(parser: ArgumentParser) -> None:
+    parser.usage = "tandem exec [-h] [--name MESH] [-n NAMESPACE] POD -- CMD …"
+    _namespace(parser, "the pod's namespace")
+    _pod(parser)
+    parser.set_defaults(argv=[])
+    parser.epilog = "The command and its arguments follow --, and are passed on as they are."
+
+
+def _logs(parser: ArgumentParser) -> None:
+    _namespace(parser, "the pod's namespace")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on as it writes more")
+    parser.add_argument("--tail", type=line_count, metavar="LINES", help="only the last LINES")
+    _pod(parser)
+
+
+def _dump(parser: ArgumentParser) -> None:
+    parser.add_argument("part", choices=("node", "waypoint", "control"))
+    parser.add_argument(
+        "who", nargs="?", metavar="NAME", help="which, where there is more than one"
+    )
+
+
+def line_count(text: str) -> int:
+    """A number of lines, 0 or more."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a number of lines")
+    return int(text)
+
+
+def _files(parser: ArgumentParser, metavar: str) -> None:
+    directories = metavar == "DIR_OR_FILE"
+    parser.add_argument(
+        "-f",
+        "--file",
+        action="append" if not directories else "extend",
+        nargs=None if not directories else "+",
+        required=True,
+        metavar=metavar,
+        help="what to read and watch" if directories else "YAML; - is standard input",
+    )
+
+
+def _namespace(parser: ArgumentParser, about: str) -> None:
+    parser.add_argument("-n", "--namespace", help=f"{about} (default: all)")
+
+
+def _pod(parser: ArgumentParser) -> None:
+    parser.add_argument("pod", metavar="POD", help="a name, a unique prefix, or deploy/NAME")

@@ -1,0 +1,116 @@
+"""The control process's arguments. It reads no environment."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import TypeVar
+
+from deploy.standalone.control.allocate import Ranges
+from deploy.standalone.control.errors import ConfigError
+from deploy.standalone.control.watch import absolute
+
+ADS_PORT = 15012
+
+N = TypeVar("N", IPv4Network, IPv6Network)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """A control plane. listen, xds_address: ``address:port`` of ADS, here and as pods
+    reach it; the latter empty for an address of this network namespace.
+    """
+
+    mesh: str
+    state_dir: Path
+    files: tuple[Path, ...]
+    ranges: Ranges
+    nodes: tuple[str, ...]
+    listen: str
+    xds_address: str
+    log_level: str
+
+    @property
+    def ads_port(self) -> str:
+        """ADS's port, as text."""
+        return self.listen.rpartition(":")[2]
+
+    @property
+    def socket(self) -> Path:
+        """The API's socket."""
+        return self.state_dir / "control.sock"
+
+    @property
+    def own_dir(self) -> Path:
+        """This process's own state."""
+        return self.state_dir / "control"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The arguments, with their help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.standalone.control",
+        description="The standalone mesh's control plane: YAML in, delta ADS and pods out.",
+    )
+    parser.add_argument("--mesh", required=True, help="the mesh's name, for logs")
+    parser.add_argument("--state-dir", required=True, type=Path, help="the mesh's directory")
+    parser.add_argument(
+        "--file", action="append", default=[], type=Path, metavar="FILE_OR_DIR",
+        help="manifests to watch; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--service-cidr4", default="", help="addresses of Services, IPv4")
+    parser.add_argument("--service-cidr6", default="", help="addresses of Services, IPv6")
+    parser.add_argument("--node", action="append", default=[], help="a node; may be repeated")
+    parser.add_argument(
+        "--listen", default=f"[::]:{ADS_PORT}", help="where ADS listens (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--xds-address", default="", metavar="ADDRESS:PORT",
+        help="where pods reach ADS, told to waypoints (default: this netns's own address)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warn", "error")
+    )
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> ControlConfig:
+    """Read the arguments; raises ConfigError (SystemExit for what argparse finds)."""
+    found = make_parser().parse_args(arguments)
+    if not found.node:
+        raise ConfigError("--node: name at least one node")
+    if len(set(found.node)) != len(found.node):
+        raise ConfigError(f"--node: {', '.join(found.node)}: each name may occur once")
+    ranges = Ranges(
+        network("--service-cidr4", found.service_cidr4, IPv4Network),
+        network("--service-cidr6", found.service_cidr6, IPv6Network),
+    )
+    if not ranges.networks():
+        raise ConfigError("--service-cidr4 or --service-cidr6: give at least one range")
+    return ControlConfig(
+        mesh=found.mesh,
+        state_dir=found.state_dir,
+        files=absolute(found.file),
+        ranges=ranges,
+        nodes=tuple(found.node),
+        listen=found.listen,
+        xds_address=found.xds_address,
+        log_level=found.log_level,
+    )
+
+
+def network(argument: str, text: str, kind: type[N]) -> N | None:
+    """A range of addresses; None for an empty text; raises ConfigError."""
+    if not text:
+        return None
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(f"{argument}: {error}") from error
+    if not isinstance(found, kind) or found.num_addresses < 64:
+        raise ConfigError(f"{argument}: {text} is no {kind.__name__} of 64 addresses or more")
+    return found

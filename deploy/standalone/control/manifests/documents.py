@@ -1,0 +1,174 @@
+"""A text of YAML documents to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from deploy.standalone.control.gatewayapi import ClusterObject
+from deploy.standalone.control.manifests.fields import Fields, Report
+from deploy.standalone.control.manifests.gateways import GROUP, read_gateway, read_grant
+from deploy.standalone.control.manifests.pods import (
+    read_deployment,
+    read_namespace,
+    read_pod,
+    read_service_account,
+)
+from deploy.standalone.control.manifests.routes import read_route
+from deploy.standalone.control.manifests.services import read_service
+from deploy.standalone.control.objects import Key
+from deploy.standalone.control.problems import Problem
+
+#: More is no manifest, and would hold up everything else.
+MAX_SIZE = 64 << 20
+
+Reader = Callable[[Fields, Path | None], ClusterObject | None]
+
+KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
+    "Namespace": (("v1",), read_namespace),
+    "ServiceAccount": (("v1",), read_service_account),
+    "Pod": (("v1",), read_pod),
+    "Deployment": (("apps/v1",), read_deployment),
+    "Service": (("v1",), read_service),
+    "Gateway": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_gateway),
+    "HTTPRoute": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_route),
+    "ReferenceGrant": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_grant),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An object with its source text, so that it can be kept and read again."""
+
+    value: ClusterObject
+    text: str
+
+    @property
+    def line(self) -> int:
+        """The line where it begins, from 1."""
+        return self.value.origin.line
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A document that can't be used; what could be read of its name ("" if nothing)."""
+
+    namespace: str
+    name: str
+
+    def may_be(self, key: Key) -> bool:
+        """Whether this could have been meant to be that object."""
+        if not self.name:
+            return True
+        return self.name == key.name and key.namespace in {"", self.namespace}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a text gave. unreadable: it is no YAML, so nothing is known of it."""
+
+    documents: tuple[Document, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unreadable: bool = False
+
+
+def load(content: bytes | str, file: str, folder: Path | None, first_line: int = 1) -> Loaded:
+    """Read a text of YAML documents; never raises.
+
+    file: names it in problems; folder: where a relative workingDir starts, None
+    where there is no such place; first_line: the text's place in its file.
+    """
+    report = Report(file, first_line - 1)
+    if len(content) > MAX_SIZE:
+        return broken(report, 0, f"{len(content)} bytes are too much: at most {MAX_SIZE}")
+    try:
+        text = content if isinstance(content, str) else content.decode()
+        nodes = compose(text)
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n")
+        return broken(report, line, "not UTF-8 text")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = ", ".join(filter(None, (error.context, error.problem)))
+        return broken(report, mark.line if mark else 0, f"not valid YAML: {what}")
+    except (yaml.YAMLError, RecursionError) as error:
+        return broken(report, 0, f"not valid YAML: {error}")
+    documents: list[Document] = []
+    rejected: list[Rejected] = []
+    problems: list[Problem] = []
+    keys: set[Key] = set()
+    for node in nodes:
+        inner = Report(file, first_line - 1)
+        fields = Fields(node, "", inner)
+        value = read_object(fields, folder)
+        if value is not None and value.key in keys:
+            fields.wrong("metadata.name", f"{value.key} is in this file already")
+        if inner.failed:
+            rejected.append(Rejected(*names_of(node)))
+        elif value is not None:
+            keys.add(value.key)
+            documents.append(Document(value, slice_of(text, node)))
+        problems += inner.problems
+    return Loaded(tuple(documents), tuple(rejected), tuple(problems))
+
+
+def compose(text: str) -> list[yaml.Node]:
+    """The text's documents, without the empty ones."""
+    loader = yaml.CSafeLoader(text)
+    try:
+        nodes = []
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None and node.tag != "tag:yaml.org,2002:null":
+                nodes.append(node)
+        return nodes
+    finally:
+        loader.dispose()
+
+
+def broken(report: Report, line: int, message: str) -> Loaded:
+    """What an unreadable text gives. line: from 0."""
+    problem = Problem(report.file, line + 1 + report.line_offset, "", message)
+    return Loaded(problems=(problem,), unreadable=True)
+
+
+def read_object(fields: Fields, folder: Path | None) -> ClusterObject | None:
+    """Read one document; None when it is of no use, with the reason reported."""
+    if fields.report.failed:
+        return None
+    version, kind = fields.required("apiVersion"), fields.required("kind")
+    if not version or not kind:
+        return None
+    if kind not in KINDS:
+        fields.wrong("kind", f"unknown kind {kind!r}: known are {', '.join(KINDS)}")
+        return None
+    versions, reader = KINDS[kind]
+    if version not in versions:
+        fields.wrong("apiVersion", f"{kind} is of {' or '.join(versions)}, not {version!r}")
+        return None
+    try:
+        value = reader(fields, folder)
+    except yaml.YAMLError as error:
+        fields.wrong("", f"can't be merged: {error}")
+        return None
+    if value is not None:
+        fields.end()
+    return value
+
+
+def names_of(node: yaml.Node) -> tuple[str, str]:
+    """Namespace and name of a rejected document, as far as they can be read."""
+    silent = Report("")
+    metadata = Fields(node, "", silent).child("metadata")
+    name = metadata.text("name")
+    return metadata.text("namespace") or "default", name
+
+
+def slice_of(text: str, node: yaml.Node) -> str:
+    """A document's own text, indented as it was."""
+    start = node.start_mark
+    return " " * start.column + text[start.index : node.end_mark.index]

@@ -1,0 +1,83 @@
+"""Resources of the stream: named, with a hash of their bytes as version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.any_pb2 import Any as AnyMessage
+from xxhash import xxh64_intdigest
+
+from proto import workload_pb2 as pb
+
+ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address"
+AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization"
+TYPES = (ADDRESS_TYPE, AUTHORIZATION_TYPE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource, ready to be sent. message: a discovery Resource, never changed."""
+
+    name: str
+    version: str
+    message: Any = field(compare=False, repr=False)
+
+    @property
+    def value(self) -> bytes:
+        """The serialised Address."""
+        content: bytes = self.message.resource.value
+        return content
+
+
+#: By name, in no order.
+Content = Mapping[str, Resource]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All Addresses, in the two forms that they are sent in."""
+
+    ztunnel: Content = field(default_factory=dict)
+    waypoint: Content = field(default_factory=dict)
+
+
+def pack(name: str, address: pb.Address) -> Resource:
+    """Make a resource; equal addresses get equal versions, on every run."""
+    value = address.SerializeToString(deterministic=True)
+    version = f"{xxh64_intdigest(value):x}"
+    message = discovery_pb2.Resource(
+        name=name, version=version, resource=AnyMessage(type_url=ADDRESS_TYPE, value=value)
+    )
+    return Resource(name, version, message)
+
+
+def pack_service(
+    name: str, address: pb.Address, configurations: Mapping[str, Any]
+) -> tuple[Resource, Resource]:
+    """A service as daemons get it, and as waypoints do: with its route configurations.
+
+    configurations: by name. Daemons have no use for them, and an edited route
+    must not push anything to them.
+    """
+    plain = pack(name, address)
+    if not configurations:
+        return plain, plain
+    full = pb.Address()
+    full.CopyFrom(address)
+    for each, configuration in configurations.items():
+        extension = full.service.extensions.add(name=each)
+        extension.config.Pack(configuration, deterministic=True)
+    return plain, pack(name, full)
+
+
+def changed(before: Content, after: Content) -> set[str]:
+    """Names of resources that are new, different or gone."""
+    names = {
+        name
+        for name, resource in after.items()
+        if (old := before.get(name)) is not resource and old != resource
+    }
+    return names | (before.keys() - after.keys())

@@ -1,0 +1,30 @@
+"""Whether this machine can run the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.errors import StoryError
+from deploy.demo.machine import describe
+from deploy.standalone.config import MeshConfig
+from tests.support.bookinfo import SAMPLE
+from tests.support.fake_mesh import fake_mesh
+
+
+def test_this_machine_can() -> None:
+    assert describe(MeshConfig(name="nosuchmesh"), SAMPLE).startswith("Linux ")
+
+
+def test_mesh_of_this_name_is_in_the_way() -> None:
+    with (
+        fake_mesh() as mesh,
+        pytest.raises(StoryError, match=f"tandem down --name {mesh.name}"),
+    ):
+        describe(MeshConfig(name=mesh.name), SAMPLE)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(StoryError, match="/nowhere"):
+        describe(MeshConfig(name="nosuchmesh"), Path("/nowhere"))

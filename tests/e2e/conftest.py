@@ -1,0 +1,42 @@
+"""Meshes for the end-to-end tests: each module has its own, made as a user would."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.mesh import MeshHandle, leftovers
+
+_octets = itertools.count(100, 2)
+
+
+@pytest.fixture(scope="module")
+def mesh(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MeshHandle]:
+    """A running mesh with the module's MANIFESTS; nothing of it may stay behind."""
+    name = "e2e-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")
+    folder = tmp_path_factory.mktemp(name) / "mesh"
+    folder.mkdir()
+    handle = MeshHandle(name, folder, next(_octets))
+    for file, text in request.module.MANIFESTS.items():
+        handle.write(file, text)
+    handle.start()
+    try:
+        handle.wait_ready()
+        yield handle
+    finally:
+        status = handle.stop()
+    assert status == 0, handle.output.read_text()
+    assert leftovers(name) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for a mesh's files."""
+    made = tmp_path / "mesh"
+    made.mkdir()
+    return made
