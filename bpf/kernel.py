@@ -213,12 +213,12 @@ def delete(fd: int, key: bytes, what: str) -> bool:
 
 
 def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
-    """All entries of a hash map, in batches of whole buckets.
+    """All entries of a hash map, in batches of whole buckets (which hold a few each).
 
     Entries written or deleted meanwhile may or may not be seen; all others are
     seen once, which a walk from key to key can't promise.
     """
-    room = min(info.max_entries, 4096)
+    room = min(info.max_entries, 1024)
     cursor = ctypes.create_string_buffer(8)
     start = 0
     last = False
@@ -230,9 +230,6 @@ def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
         try:
             bpf(Command.MAP_LOOKUP_BATCH, attributes, what)
         except KernelError as error:
-            if error.errno == errno.ENOSPC:  # one bucket holds more than there is room
-                room *= 2
-                continue
             if error.errno != errno.ENOENT:
                 raise
             last = True

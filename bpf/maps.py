@@ -6,6 +6,7 @@ MemoryTable behaves the same and needs no kernel: both pass one test suite.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -96,17 +97,20 @@ def codec(mirror: type[S]) -> Codec[S]:
     return Codec(mirror.SIZE, mirror.pack, mirror.unpack)
 
 
+U64 = struct.Struct("=Q")
+
+
 def pack_cookie(cookie: int) -> bytes:
     """A netns cookie as a key; raises LayoutError."""
     try:
-        return struct.pack("=Q", cookie)
+        return U64.pack(cookie)
     except struct.error as error:
         raise LayoutError(f"netns cookie {cookie}: {error}") from None
 
 
 def unpack_cookie(raw: bytes) -> int:
     """A netns cookie from a key."""
-    return int.from_bytes(raw, "little" if struct.pack("=H", 1)[0] else "big")
+    return int(U64.unpack(raw)[0])
 
 
 COOKIE = Codec(8, pack_cookie, unpack_cookie)
@@ -245,17 +249,21 @@ class Maps:
     def open(cls, pin_dir: Path) -> Maps:
         """The maps that ``loader.load(pin_dir, …)`` pinned; raises KernelError."""
         maps = pin_dir / "maps"
-        pods = PinnedTable(maps / "pods", COOKIE, POD)
-        addresses = PinnedTable(maps / "addresses", ADDRESS_KEY, ADDRESS)
-        ports = PinnedTable(maps / "ports", PORT_KEY, PORT)
-        endpoints = PinnedTable(maps / "endpoints", ENDPOINT_KEY, ENDPOINT)
-        flows = PinnedTable(maps / "flows", FLOW_KEY, FLOW)
-        counters = PinnedCounters(maps / "counters")
+        with contextlib.ExitStack() as opened:
 
-        def close() -> None:
-            for opened in (pods, addresses, ports, endpoints, flows, counters):
-                opened.close()
+            def table(name: str, keys: Codec[K], values: Codec[V]) -> PinnedTable[K, V]:
+                return opened.enter_context(
+                    contextlib.closing(PinnedTable(maps / name, keys, values))
+                )
 
+            pods = table("pods", COOKIE, POD)
+            addresses = table("addresses", ADDRESS_KEY, ADDRESS)
+            ports = table("ports", PORT_KEY, PORT)
+            endpoints = table("endpoints", ENDPOINT_KEY, ENDPOINT)
+            flows = table("flows", FLOW_KEY, FLOW)
+            counters = PinnedCounters(maps / "counters")
+            opened.callback(counters.close)
+            close = opened.pop_all().close
         return cls(pods, addresses, ports, endpoints, flows, counters, close)
 
     @classmethod

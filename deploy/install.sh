@@ -9,6 +9,16 @@ shift
 
 say() { printf '%s\n' "$*" >&2; }
 
+# Run a command; what it prints is shown only when it fails.
+quietly() {
+	local log status=0
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 || status=$?
+	[ "$status" -eq 0 ] || cat "$log" >&2
+	rm -f "$log"
+	return "$status"
+}
+
 if [ "$(id -u)" -ne 0 ]; then
 	say "tandem: must run as root: it loads programs into the kernel and makes network namespaces"
 	exit 1
@@ -20,14 +30,11 @@ for package in "$@"; do
 done
 if [ ${#missing[@]} -gt 0 ]; then
 	say "installing Debian packages: ${missing[*]}"
-	log=$(mktemp)
 	export DEBIAN_FRONTEND=noninteractive
-	if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-		cat "$log" >&2
+	if ! { quietly apt-get update && quietly apt-get install -y --no-install-recommends "${missing[@]}"; }; then
 		say "tandem: Debian packages could not be installed; the output above says why"
 		exit 1
 	fi
-	rm -f "$log"
 fi
 
 if [ ! -x "$VENV/bin/python" ]; then
@@ -37,5 +44,6 @@ fi
 lock=requirements.lock
 [ "$kind" = dev ] && lock=requirements-dev.lock
 say "installing Python packages of $lock"
-"$VENV/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$lock"
-"$VENV/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+pip() { quietly "$VENV/bin/pip" --disable-pip-version-check install "$@"; }
+pip --require-hashes -r "$lock"
+pip --no-deps --no-build-isolation -e .

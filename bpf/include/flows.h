@@ -10,13 +10,14 @@
 
 /*
  * Two network namespaces may hold the same loopback tuple, never the same routed
- * one. cookie: of the namespace where the connection is seen.
+ * one. ctx: the hook's, which knows the namespace where the connection is seen.
  */
-static __always_inline void flow_scope(struct flow_key *key, __u64 cookie)
+static __always_inline void flow_scope(struct flow_key *key, void *ctx)
 {
 	key->pad = 0;
-	key->netns =
-		is_loopback(key->destination) || is_loopback(key->source) ? cookie : 0;
+	key->netns = 0;
+	if (is_loopback(key->destination) || is_loopback(key->source))
+		key->netns = bpf_get_netns_cookie(ctx);
 }
 
 /* The same connection as its other end names it. */
@@ -34,25 +35,21 @@ static __always_inline void flow_reverse(struct flow_key *key)
 }
 
 /*
- * A socket is about to send its SYN. The source is read from the pod's own entry
- * here, and only the target from the hand-over: nothing another socket does can
- * lend it an identity. Returns whether there is a flow now. Without one, whoever
+ * A pod's socket is about to send its SYN. The source is the pod's own entry, read
+ * here, and only the target is from the hand-over: nothing that another socket does
+ * can lend it an identity. Returns whether there is a flow now. Without one, whoever
  * needs proof of the connection refuses it.
  */
-static __always_inline int flow_open(const struct flow_key *key, __u64 netns,
-				     __u64 socket)
+static __always_inline int flow_open(const struct flow_key *key, const struct pod *pod,
+				     __u64 cookie)
 {
 	struct pending taken;
 	struct flow made = {};
-	struct pod *pod;
 
 	/* Port 0 is where refused connects are sent. */
 	if (key->destination_port == 0)
 		return 0;
-	pod = pods.lookup(&netns);
-	if (!pod)
-		return 0;
-	if (!pending_take(socket, key, &taken)) {
+	if (!pending_take(cookie, key, &taken)) {
 		struct address_key where;
 
 		copy_address(where.address, key->destination);

@@ -11,7 +11,7 @@ static __always_inline struct flow *flow_of_client(struct bpf_sock_addr *ctx)
 	if (ctx->protocol != TRANSPORT_TCP || !sk)
 		return 0;
 	socket_tuple(sk, &key);
-	flow_scope(&key, bpf_get_netns_cookie(ctx));
+	flow_scope(&key, ctx);
 	return flows.lookup(&key);
 }
 

@@ -17,7 +17,7 @@ static __always_inline struct flow *flow_of_server(struct bpf_sockopt *ctx)
 		return answer;
 	socket_tuple(sk, &key);
 	flow_reverse(&key);
-	flow_scope(&key, bpf_get_netns_cookie(ctx));
+	flow_scope(&key, ctx);
 	return flows.lookup(&key);
 }
 

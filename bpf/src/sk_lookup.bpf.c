@@ -6,7 +6,8 @@
  * Only what this node's kernel saw a pod be redirected to its waypoint may reach
  * an identity port: there, the peer query is believed. A SYN from a raw socket has
  * no flow. With SYN cookies this runs for the final ACK too, and the client's
- * socket, hence its flow, is there still.
+ * socket, hence its flow, is there still. It runs for any packet that no connection
+ * wants, so the counter may include a straggler of one that ended.
  */
 static __always_inline int may_arrive(struct flow_key *key)
 {

@@ -22,15 +22,19 @@ static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct flow_
 	}
 	key->source_port = bpf_htons(source_port);
 	key->destination_port = bpf_htons(bpf_ntohl(destination_port));
-	flow_scope(key, bpf_get_netns_cookie(ctx));
+	flow_scope(key, ctx);
 }
 
 static __always_inline void on_connect(struct bpf_sock_ops *ctx)
 {
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct pod *pod = pods.lookup(&netns);
 	struct flow_key key = {};
 
+	if (!pod)
+		return;
 	sockops_tuple(ctx, &key);
-	if (flow_open(&key, bpf_get_netns_cookie(ctx), bpf_get_socket_cookie(ctx)))
+	if (flow_open(&key, pod, bpf_get_socket_cookie(ctx)))
 		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
 						       BPF_SOCK_OPS_STATE_CB_FLAG);
 }

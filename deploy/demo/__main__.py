@@ -42,9 +42,12 @@ def _tell(story: Story, mesh: DemoMesh, console: Console) -> str | None:
     failed = None
     try:
         story.tell()
-    except (StoryError, CommandError, ControlError, KeyboardInterrupt) as error:
+    except KeyboardInterrupt:
         failed = console.title
-        console.fail(str(error) or "interrupted")
+        console.fail("interrupted")
+    except (StoryError, CommandError, ControlError) as error:
+        failed = console.title
+        console.fail(f"not so: {error}")
         if kept := keep_logs(mesh.config):
             console.say(f"the logs of the mesh are kept in {kept}")
     finally:
@@ -55,7 +58,7 @@ def _tell(story: Story, mesh: DemoMesh, console: Console) -> str | None:
             story.end()
         except StoryError as error:
             failed = failed or console.title
-            console.fail(str(error))
+            console.fail(f"not so: {error}")
     return failed
 
 

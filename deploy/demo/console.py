@@ -25,7 +25,6 @@ class Console:
         self._colour = colour
         self.unicode = unicode
         self._step = 0
-        self._deaf = False
         self.title = ""
         self._last = time.monotonic()
 
@@ -44,9 +43,9 @@ class Console:
     def step(self, title: str) -> Iterator[None]:
         """Head a step, and end it with the time it took unless it raises."""
         self._step += 1
-        self.title = f"{self._step}  {title}"
+        self.title = f"{self._step}: {title}"
         started = time.monotonic()
-        self._write(f"\n{self._paint(BOLD, self.title)}")
+        self._write(f"\n{self._paint(BOLD, f'{self._step}  {title}')}")
         yield
         took = self._paint(DIM, f"({time.monotonic() - started:.1f} s)")
         self._write(f"   {self._paint(GREEN, 'ok')} {took}")
@@ -66,7 +65,7 @@ class Console:
 
     def fail(self, text: str) -> None:
         """Write what went wrong."""
-        self._write(f"   {self._paint(RED, 'not so')}: {text}")
+        self._write(f"   {self._paint(RED, text)}")
 
     def plain(self, text: str) -> None:
         """Write a line that belongs to no step."""
@@ -74,13 +73,13 @@ class Console:
 
     def _write(self, text: str) -> None:
         self._last = time.monotonic()
-        if self._deaf:
-            return
         try:
             print(text, file=self._out, flush=True)
         except BrokenPipeError:
             # Nobody reads us any more; the mesh must be taken down all the same.
-            self._deaf = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._out.fileno())
+            os.close(nowhere)
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text

@@ -43,6 +43,8 @@ def _processes(proc: Path, config: MeshConfig) -> Iterator[str]:
             groups = (process / "cgroup").read_text().splitlines()
         except OSError:
             continue  # it ended meanwhile
+        if not any(arguments):
+            continue  # dead, and only waits for its parent to take notice
         of_folder = any(a == folder or a.startswith(folder + b"/") for a in arguments)
         if of_folder or any(group in f"{line}/" for line in groups):
             yield f"process {process.name} {b' '.join(arguments).decode(errors='replace')}"

@@ -10,7 +10,7 @@ from collections import Counter as Tally
 
 import pytest
 
-from bpf.layout import Counter, FlowFlag
+from bpf.layout import Counter, Endpoint, FlowFlag
 from tests.bpf.engine import CLIENT, SERVER, SERVICE, WAYPOINT, Engine, packed, peer
 from tests.support.netns import Netns
 from ztunnel_compat.names import target_hash
@@ -203,6 +203,24 @@ def test_families_do_not_mix(mesh: Engine, client: Netns, server: Netns) -> None
         pytest.raises(ConnectionRefusedError),
     ):
         s.connect((VIP4, 80))
+    assert counts == {Counter.REFUSED_NO_ENDPOINT: 1}
+
+
+def test_an_endpoint_of_another_family_is_nowhere_to_go(
+    mesh: Engine, client: Netns, server: Netns, how: str
+) -> None:
+    """A record that breaks the contract: half of an address must not be called."""
+    mesh.enroll(client)
+    make_service(mesh, server)
+    wrong = server.v4 if how == "ipv6" else server.v6
+    for key, _endpoint in list(mesh.maps.endpoints.items()):
+        mesh.maps.endpoints.put(key, Endpoint(packed(wrong), 8080))
+    with (
+        open_client(client, how) as s,
+        mesh.counts() as counts,
+        pytest.raises(ConnectionRefusedError),
+    ):
+        s.connect((pick(how, VIP4, VIP6), 80))
     assert counts == {Counter.REFUSED_NO_ENDPOINT: 1}
 
 

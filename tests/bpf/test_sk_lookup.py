@@ -103,6 +103,8 @@ def test_other_pods_may_use_the_same_port(
 
 @pytest.mark.parametrize("loopback", ["127.0.0.1", "::1"])
 def test_loopback_passes(guarded: Engine, waypoint: Netns, loopback: str) -> None:
+    """Even where someone claims a loopback address for the mesh."""
+    guarded.workload(loopback, WAYPOINT, identity_port=IDENTITY_PORT)
     with (
         waypoint.listen(loopback, IDENTITY_PORT) as listener,
         waypoint.open_socket(listener.family) as s,

@@ -9,15 +9,19 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
+from bpf.kernel import pinned, update
 from bpf.knobs import Knobs
 from bpf.layout import Counter, FlowFlag
 from tests.bpf.engine import (
     CLIENT,
     SERVER,
     SERVICE,
+    SMALL,
     WAYPOINT,
     Engine,
     engine,
@@ -257,6 +261,87 @@ def test_sockets_that_share_a_slot_never_get_each_others(client: Netns, server: 
 
 def ready(listeners: list[socket.socket]) -> bool:
     return bool(select.select(listeners, [], [], 0)[0])
+
+
+SLOT = struct.Struct("=QQ16s16s2s2sHH")
+MULTIPLIER = 0x9E3779B97F4A7C15
+SO_COOKIE = 57
+TCP_FASTOPEN_CONNECT = 30
+
+
+@dataclass(frozen=True)
+class Slot:
+    """struct pending of maps.h, written by the test in the connect hook's stead."""
+
+    cookie: int
+    destination: tuple[str, int]
+    torn: bool = False
+
+    def pack(self) -> bytes:
+        address, port = self.destination
+        words = SLOT.pack(
+            *(self.cookie, 0xBAD, packed(VIP), packed(address)),
+            *((80).to_bytes(2, "big"), port.to_bytes(2, "big"), 0, 0),
+        )
+        check = 0
+        for (word,) in struct.iter_unpack("=Q", words):
+            check = (check ^ word) * MULTIPLIER % (1 << 64)
+        return words + struct.pack("=Q", check ^ self.torn)
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({}, True),
+        ({"torn": True}, False),
+        ({"cookie": 1}, False),
+        ({"destination": ("10.99.0.77", 8080)}, False),
+        ({"destination": ("10.99.0.2", 8081)}, False),
+    ],
+)
+def test_a_slot_is_taken_only_if_it_is_whole_and_of_this_connect(
+    mesh: Engine, client: Netns, server: Netns, change: dict[str, Any], taken: bool
+) -> None:
+    """To a destination that isn't the mesh's, so that no hook writes the slot."""
+    mesh.enroll(client)
+    here = (server.v4, 8080)
+    with (
+        server.listen(*here),
+        client.open_socket() as s,
+        pinned(mesh.place.pin_dir / "maps" / "pending") as slots,
+    ):
+        cookie = struct.unpack("=Q", s.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
+        slot = replace(Slot(cookie, here), **change)
+        key = struct.pack("=I", cookie % SMALL.pending)
+        update(slots, key, slot.pack(), "pending")
+        s.connect(here)
+        flow = mesh.flow(s, here)
+        assert (flow is not None) == taken
+        if flow:
+            assert (flow.source, flow.target) == (CLIENT, 0xBAD)
+
+
+def test_a_lost_slot_is_counted(mesh: Engine, client: Netns, server: Netns) -> None:
+    """With Fast Open the SYN waits for data: time enough to overwrite the slot."""
+    mesh.enroll(client)
+    mesh.workload(server.v4)
+    client.sysctl("net/ipv4/tcp_fastopen", "5")  # client; needs no cookie
+    try:
+        with (
+            server.listen(server.v4, 8080),
+            client.open_socket() as s,
+            pinned(mesh.place.pin_dir / "maps" / "pending") as slots,
+        ):
+            s.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+            with mesh.counts() as counts:
+                s.connect((server.v4, 8080))
+                for index in range(SMALL.pending):
+                    update(slots, struct.pack("=I", index), bytes(64), "pending")
+                s.sendall(b"x")
+            assert mesh.flow(s, (server.v4, 8080)) is None
+    finally:
+        client.sysctl("net/ipv4/tcp_fastopen", "1")
+    assert counts == {Counter.CONNECT_DIRECT: 1, Counter.PENDING_LOST: 1}
 
 
 def test_a_waypoints_answer_outlives_its_client(

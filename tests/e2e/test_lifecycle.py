@@ -25,6 +25,8 @@ MANIFESTS = {
         ),
         service("greeter", 25, 2525, namespace="apps", port_name="tcp", use_waypoint="none"),
         idle("client", "apps"),
+        namespace("plain"),
+        idle("outsider", "plain"),
     ),
 }
 
@@ -74,14 +76,15 @@ def test_taking_the_label_off_returns_to_plain_traffic(mesh: MeshHandle) -> None
         steady.more(50)
         mesh.write("namespace.yaml", namespace("apps"))
         eventually(
-            lambda: not any("client" in str(p) for p in mesh.dump("node")["pods"]),
+            lambda: not any("client" in str(p) for p in mesh.dump("node")["enrolled"].values()),
             "client left the mesh",
         )
         steady.more(100)
         curl(mesh, "http://web/out-of-the-mesh")
         mesh.write("namespace.yaml", LABELLED)
         eventually(
-            lambda: any("client" in str(p) for p in mesh.dump("node")["pods"]), "client is back"
+            lambda: any("client" in str(p) for p in mesh.dump("node")["enrolled"].values()),
+            "client is back",
         )
         steady.more(100)
     assert steady.failures() == []
@@ -93,7 +96,10 @@ def test_taking_the_label_off_returns_to_plain_traffic(mesh: MeshHandle) -> None
 
 
 def test_a_killed_control_plane_is_not_missed(mesh: MeshHandle) -> None:
-    with mesh.steady("client", "http://web/", namespace="apps") as steady:
+    with (
+        mesh.steady("client", "http://web/", namespace="apps") as steady,
+        mesh.steady("outsider", "http://web.apps/", namespace="plain") as outside,
+    ):
         steady.more(50)
         old = process(mesh, "deploy.standalone.control")
         os.kill(old, signal.SIGKILL)
@@ -109,7 +115,9 @@ def test_a_killed_control_plane_is_not_missed(mesh: MeshHandle) -> None:
             "caught up",
         )
         steady.more(50)
+        outside.more(50)
     assert steady.failures() == []
+    assert outside.failures() == []
 
 
 def has(mesh: MeshHandle, name: str) -> bool:

@@ -38,6 +38,10 @@ def eventually(ask: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
     raise AssertionError(f"not within {seconds:.0f} s: {what}; last seen: {last!r}")
 
 
+class CommandError(ValueError):
+    """A command of a user's ended with a status other than 0."""
+
+
 class MeshHandle:
     """A running mesh. folder: the watched files; name: names all it made."""
 
@@ -103,7 +107,7 @@ class MeshHandle:
             **more,
         )
         if check and done.returncode:
-            raise AssertionError(f"tandem {' '.join(arguments)}: {done.stderr.decode()}")
+            raise CommandError(f"tandem {' '.join(arguments)}: {done.stderr.decode()}")
         return done.stdout.decode() if check else (done.stdout + done.stderr).decode()
 
     def dump(self, what: str, *name: str) -> dict[str, Any]:
@@ -141,7 +145,7 @@ class MeshHandle:
             check=False,
         )
         if check and done.returncode:
-            raise AssertionError(f"{command} in {prefix}: {done.returncode} {done.stderr}")
+            raise CommandError(f"{command} in {prefix}: {done.returncode} {done.stderr}")
         return done
 
     @contextmanager

@@ -27,6 +27,10 @@ def unpaired() -> Iterator[str]:
         folder = ROOT / inner.parent
         candidates = [folder / f"{module}.py", folder / module]
         candidates += folder.glob(f"src/{module}.bpf.c")
+        if module == "main":
+            candidates.append(folder / "__main__.py")
+        if module == "manifests":
+            candidates += folder.glob("*.yaml")
         if not any(c.exists() for c in candidates):
             yield f"{test.relative_to(ROOT)} tests no {inner.parent}/{module}"
 

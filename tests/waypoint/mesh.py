@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -46,7 +45,7 @@ HTTP_PORT = 80
 TCP_PORT = 90
 
 
-def answer(source: int, target: int, address: str, port: int, flags: int) -> bytes:
+def kernel_answer(source: int, target: int, address: str, port: int, flags: int) -> bytes:
     """What the kernel answers to the peer query."""
     packed = ipaddress.ip_address(address)
     if packed.version == 4:
@@ -142,12 +141,13 @@ class Mesh:
         """The connections from here on are for this service."""
         self.asked = (f"{NAMESPACE}/{hostname(name)}", port, FLOW_WAYPOINT | FLOW_SERVICE)
 
-    def peer_of(self, _connection: socket.socket) -> bytes | None:
+    def answer(self) -> bytes | None:
+        """What the kernel would answer for the connection that just came."""
         name, port, flags = self.asked
         if not self.proven:
             return None
         target = target_hash(name_hash(name), port)
-        return answer(self.source, target, "10.96.0.7", port, flags)
+        return kernel_answer(self.source, target, "10.96.0.7", port, flags)
 
     async def lines(self, count: int) -> list[str]:
         """The access log, once it has so many lines."""
@@ -190,16 +190,12 @@ async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
             stats=stats,
             limits=limits or Limits(),
         )
-        mesh = Mesh(
-            state,
+        server = IdentityServer(
             worker,
-            IdentityServer(
-                worker,
-                peer_of=lambda connection: mesh.peer_of(connection),
-                source_of=state.workload_by_hash,
-            ),
-            log,
+            peer_of=lambda _connection: mesh.answer(),
+            source_of=state.workload_by_hash,
         )
+        mesh = Mesh(state, worker, server, log)
         gate = replace(service("gate", mine=False), ports=())
         mesh.push(gate, Workload(uid=CLIENT, name="client", namespace=NAMESPACE))
         mesh.port = await mesh.server.listen(0)

@@ -50,17 +50,19 @@ class ManifestFiles:
             catalog = catalog.without(path)
         for path, loaded in contents.items():
             catalog = catalog.loaded(path, loaded)
-        catalog = with_roots(catalog, self.roots, now)
+        catalog = with_roots(catalog, self.roots, findings.missing, now)
         if catalog is not self.engine.catalog:
             self.engine.set_catalog(catalog)
 
 
-def with_roots(catalog: Catalog, roots: tuple[Path, ...], now: Look) -> Catalog:
+def with_roots(
+    catalog: Catalog, roots: tuple[Path, ...], missing: frozenset[str], now: Look
+) -> Catalog:
     """The catalog with what is wrong with the roots themselves."""
     for root in roots:
         name = str(root)
         problems: tuple[Problem, ...] = ()
-        if name in now.missing:
+        if name in missing:
             problems = (Problem(name, 1, "", "no such file or directory"),)
         elif name in now.files:
             continue

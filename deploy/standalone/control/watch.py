@@ -31,10 +31,11 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What to do: files to read (again), files and roots that are gone."""
+    """What to do: files to read (again), files that are gone; roots that are missing."""
 
     read: tuple[str, ...]
     gone: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
 
 
 def look(roots: Sequence[Path]) -> Look:
@@ -85,7 +86,7 @@ class Watcher:
         """The first look is taken as it is: there is nothing yet to lose."""
         self.last = now
         self.acted = dict(now.files)
-        return Findings(tuple(now.files), ())
+        return Findings(tuple(now.files), (), now.missing)
 
     def next(self, now: Look) -> Findings:
         """What a further look, some time after the last, finds settled."""
@@ -97,12 +98,13 @@ class Watcher:
         gone = [
             path for path in self.acted if path not in now.files and path not in self.last.files
         ]
+        missing = now.missing & self.last.missing
         self.last = now
         for path in read:
             self.acted[path] = now.files[path]
         for path in gone:
             del self.acted[path]
-        return Findings(tuple(read), tuple(gone))
+        return Findings(tuple(read), tuple(gone), missing)
 
 
 def absolute(paths: Iterable[Path]) -> tuple[Path, ...]:

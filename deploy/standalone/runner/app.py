@@ -204,11 +204,11 @@ class Mesh:
                     + f"\n  see the logs in {self.config.state_dir}/pods"
                 )
             await asyncio.sleep(POLL)
-        while not self.fleet.reached(namespace):
-            if loop.time() > deadline:
-                raise StartError("pods are ready, but the control plane doesn't take them")
-            await asyncio.sleep(POLL)
-        await self.fleet.settled()
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + POLL)):
+                await self.fleet.led_to(namespace)
+        except TimeoutError:
+            raise StartError("pods are ready, but services don't lead to them") from None
 
     async def wait(self, until: Coroutine[Any, Any, Any] | None = None) -> None:
         """Return when until is done (never, without one).

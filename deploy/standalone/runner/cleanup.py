@@ -22,11 +22,11 @@ async def sweep(config: MeshConfig) -> list[str]:
     cgroup = config.cgroup(mount)
     pids = cgroups.processes(cgroup)
     if pids:
-        found.append(f"{len(pids)} processes")
+        found.append(f"{len(pids)} process(es)")
     await cgroups.kill(cgroup)
     names = [n for n in netns.recorded(config.netns_record) if delete_netns(config, n)]
     if names:
-        found.append(f"{len(names)} network namespaces")
+        found.append(f"{len(names)} network namespace(s)")
     if await asyncio.to_thread(network.remove_host_link, config):
         found.append(f"interface {config.host_interface}")
     if config.pins.is_dir():

@@ -33,7 +33,6 @@ class Surroundings:
     restart_policy: str
     check: Callable[[Readiness], Awaitable[str]]
     changed: Callable[[], None]
-    delays: Callable[[], RestartDelay] = RestartDelay
 
 
 class Container:
@@ -64,7 +63,7 @@ class Container:
 
         Returns when it wants no more. Cancelled, it leaves the process to ``stop``.
         """
-        delays = self.around.delays()
+        delays = RestartDelay()
         loop = asyncio.get_running_loop()
         self.cgroup.mkdir(parents=True, exist_ok=True)
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.errors import NetworkError
@@ -50,9 +51,12 @@ class Fleet:
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Take a snapshot: balancers and DNS first, so that no pod ends before them."""
-        for node in self.nodes.values():
-            await node.balancer.update(snapshot.services)
-        self.resolver.zone = Zone(self.config, snapshot.services)
+        if snapshot.settled:
+            for node in self.nodes.values():
+                await node.balancer.update(snapshot.services)
+            self.resolver.zone = Zone(self.config, snapshot.services)
+        else:
+            snapshot = replace(snapshot, services=self.snapshot.services)
         async with self.moved:
             self.snapshot = snapshot
             self.moved.notify_all()
@@ -117,6 +121,12 @@ class Fleet:
             if namespace in (None, pod.namespace) and not done:
                 found.append(status)
         return found
+
+    async def led_to(self, namespace: str | None) -> None:
+        """Wait until services lead to all pods that are ready, on every node."""
+        async with self.moved:
+            await self.moved.wait_for(lambda: self.reached(namespace))
+        await self.settled()
 
     def reached(self, namespace: str | None) -> bool:
         """Whether services lead to every ready pod of a namespace that is behind them."""

@@ -99,10 +99,15 @@ class ServiceView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything at one moment; epoch: new for each control process."""
+    """Everything at one moment.
+
+    epoch: new for each control process. settled: whether that process knows what
+    runs; until then its endpoints mean nothing.
+    """
 
     version: str
     epoch: str
+    settled: bool = True
     pods: tuple[PodSpec, ...] = ()
     services: tuple[ServiceView, ...] = ()
 
@@ -116,6 +121,7 @@ def parse_snapshot(body: Mapping[str, Any]) -> Snapshot:
     return Snapshot(
         version=body["version"],
         epoch=body.get("epoch", ""),
+        settled=body.get("settled", True),
         pods=tuple(parse_pod(pod) for pod in body["pods"]),
         services=tuple(parse_service(service) for service in body["services"]),
     )

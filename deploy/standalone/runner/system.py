@@ -148,6 +148,8 @@ class SystemProcess:
     def failure(self, what: str) -> str:
         """A message that shows why."""
         lines = process.tail(self.log)
+        if not lines:
+            return f"{self.name} {what}"
         return "\n  ".join([f"{self.name} {what}; the end of its log:", *lines])
 
     async def stop(self) -> None:

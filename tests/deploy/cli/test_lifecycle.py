@@ -19,8 +19,8 @@ import signal, sys
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.lock import MeshLock
 lock = MeshLock.take(MeshConfig(name=sys.argv[1]))
-print("locked", flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(lock.release()))
+print("locked", flush=True)
 signal.pause()
 """
 

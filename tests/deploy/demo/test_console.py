@@ -68,4 +68,4 @@ def test_reader_that_leaves_does_not_stop_the_demo() -> None:
         assert shown.title == ""
         with shown.step("Last"):
             pass
-        assert shown.title == "1  Last"
+        assert shown.title == "1: Last"

@@ -7,6 +7,7 @@ would withdraw every endpoint of a mesh that works.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Collection
 
@@ -45,6 +46,11 @@ class Gate:
                 ", ".join(sorted(self.waiting_for)),
                 patience,
             )
+
+    async def wait_open(self, seconds: float) -> None:
+        """Wait until answers go through, or for so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.opened.wait(), seconds)
 
     def open(self) -> None:
         """Let answers through."""

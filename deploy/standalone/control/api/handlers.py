@@ -34,6 +34,8 @@ class Api:
         self.ads = ads
         self.gate = gate
         self.epoch = secrets.token_hex(8)
+        #: In the place of the epoch in the versions of unsettled snapshots.
+        self.unsettled = f"{self.epoch}-unsettled"
 
     def application(self) -> web.Application:
         """The routes."""
@@ -57,16 +59,25 @@ class Api:
         return web.json_response({"status": "ok"})
 
     async def snapshot(self, request: web.Request) -> web.Response:
-        """Pods and services, as soon as they differ from what the caller has."""
+        """Pods and services, as soon as they differ from what the caller has.
+
+        settled: whether the nodes have said what runs, so that endpoints count;
+        who has an unsettled snapshot gets the first settled one.
+        """
         try:
             seconds = min(max(0.0, float(request.query.get("wait", "0"))), MAX_WAIT)
         except ValueError as error:
             raise BodyError(f"wait: {request.query['wait']!r} is no number") from error
-        epoch, _, version = request.query.get("version", "").partition(".")
+        known, _, version = request.query.get("version", "").partition(".")
+        if known == self.epoch:
+            await self.engine.snapshot_other_than(version, seconds)
+        elif known == self.unsettled:
+            await self.gate.wait_open(seconds)
         view = self.engine.view
-        if epoch == self.epoch:
-            view = await self.engine.snapshot_other_than(version, seconds)
-        head = {"version": f"{self.epoch}.{view.snapshot.version}", "epoch": self.epoch}
+        settled = self.gate.opened.is_set()
+        life = self.epoch if settled else self.unsettled
+        version = f"{life}.{view.snapshot.version}"
+        head = {"version": version, "epoch": self.epoch, "settled": settled}
         text = f"{json.dumps(head)[:-1]},{view.snapshot.body}}}"
         return web.Response(text=text, content_type="application/json")
 

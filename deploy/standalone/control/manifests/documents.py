@@ -106,7 +106,7 @@ def load(content: bytes | str, file: str, folder: Path | None, first_line: int =
         fields = Fields(node, "", inner)
         value = read_object(fields, folder)
         if value is not None and value.key in keys:
-            fields.wrong("metadata.name", f"{value.key} is in this file already")
+            fields.child("metadata").wrong("name", f"{value.key} is in this file already")
         if inner.failed:
             rejected.append(Rejected(*names_of(node)))
         elif value is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,7 +12,6 @@ from deploy.standalone.runner import balancer as module
 from deploy.standalone.runner.balancer import Balancer
 from deploy.standalone.runner.errors import BalancerError
 from deploy.standalone.runner.spec import EndpointView, ServicePortView, ServiceView
-from tests.deploy.standalone.runner.worlds import eventually
 from ztunnel_compat.runtime.tasks import Tasks
 
 
@@ -25,9 +23,9 @@ class Config(MeshConfig):
 
 
 @pytest.fixture
-def config(netns_name: str) -> Iterator[MeshConfig]:
+def config(netns_name: str) -> MeshConfig:
     Config.netns = netns_name
-    yield Config()
+    return Config()
 
 
 def services(*endpoints: str) -> tuple[ServiceView, ...]:
@@ -114,4 +112,3 @@ async def test_errors_are_nfts_own(config: MeshConfig) -> None:
     with pytest.raises(BalancerError, match="syntax error"):
         await balancer.thread.call(module.apply, "nonsense")
     balancer.close()
-    await eventually(lambda: True, "the thread ends")

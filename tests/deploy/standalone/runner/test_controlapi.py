@@ -15,6 +15,7 @@ from deploy.standalone.runner.controlapi import ControlApi, Watch
 from deploy.standalone.runner.errors import ControlError
 from deploy.standalone.runner.spec import Snapshot
 from deploy.standalone.runner.status import PodStatus
+from tests.deploy.standalone.runner.worlds import eventually
 
 STATUS = PodStatus("default", "web", "u", "node1")
 
@@ -81,8 +82,7 @@ async def test_a_new_process_counts_once_it_is_healthy(tmp_path: Path) -> None:
         second = Server("e2", version="1")
         second.healthy = False
         async with serving(second, path):
-            while "GET /v1/healthz" not in second.asked:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: "GET /v1/healthz" in second.asked, "it is asked")
             assert not following.done()
             second.healthy = True
             assert (await following).epoch == "e2"
@@ -97,8 +97,7 @@ async def test_nonsense_is_asked_again(tmp_path: Path) -> None:
         with pytest.raises(ControlError, match="can't be read"):
             await api.snapshot("")
         following = asyncio.ensure_future(next_of(Watch(api, lambda: None)))
-        while len(server.asked) < 3:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(server.asked) >= 3, "it is asked again")
         server.answer = {"version": "1", "epoch": "e1", "pods": [], "services": []}
         assert (await following).version == "1"
 

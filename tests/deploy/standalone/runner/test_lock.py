@@ -12,7 +12,7 @@ import pytest
 
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.errors import PreflightError
-from deploy.standalone.runner.lock import MeshLock, runner_pid
+from deploy.standalone.runner.lock import MeshLock, current, runner_pid
 
 CONFIG = MeshConfig(name="locktest")
 HOLDER = """
@@ -52,3 +52,14 @@ def test_a_killed_holder_holds_nothing() -> None:
         holder.send_signal(signal.SIGKILL)
     assert runner_pid(CONFIG) is None
     MeshLock.take(CONFIG).release()
+
+
+def test_a_file_that_was_removed_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as stream:
+        assert current(path, stream.fileno())
+        path.unlink()
+        assert not current(path, stream.fileno())
+        path.touch()
+        assert not current(path, stream.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -86,4 +85,4 @@ async def test_sockets_and_children_belong_to_the_threads_netns(netns_name: str)
             await thread.call(lambda: 1 // 0)
     finally:
         thread.close()
-    assert os.stat("/proc/self/ns/net").st_ino == here()
+    assert Path("/proc/self/ns/net").stat().st_ino == here()

@@ -67,7 +67,7 @@ async def test_who_does_not_stop_is_killed(place: Launch, tmp_path: Path) -> Non
     child = await process.start(
         shell(place, "trap '' TERM; echo up; while :; do sleep 1; done"), log
     )
-    await eventually(lambda: log.read_text(), "the trap is set")
+    await eventually(log.read_text, "the trap is set")
     started = time.monotonic()
     await process.stop(child, 0.2)
     assert child.exited.result() == -signal.SIGKILL

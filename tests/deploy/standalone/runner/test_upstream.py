@@ -106,7 +106,12 @@ def test_resolv_conf_is_read_again_when_it_changed(tmp_path: Path) -> None:
 
 
 def test_nameservers() -> None:
-    text = "search x\nnameserver 1.1.1.1 # first\n#nameserver 2\nnameserver\n" + (
-        "nameserver ::1\nnameserver 3.3.3.3\nnameserver 4.4.4.4\n"
-    )
+    text = """search x
+nameserver 1.1.1.1 # first
+#nameserver 2
+nameserver
+nameserver ::1
+nameserver 3.3.3.3
+nameserver 4.4.4.4
+"""
     assert nameservers(text) == [("1.1.1.1", 53), ("::1", 53), ("3.3.3.3", 53)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,8 @@ def leftovers(config: MeshConfig) -> list[str]:
             text = process.read_text()
         except OSError:
             continue
-        if f"/tandem-{config.name}/" in text:
+        # "(deleted)": it has ended, and waits for its parent to notice.
+        if f"/tandem-{config.name}/" in text and "(deleted)" not in text:
             found.append(str(process))
     return found
 
@@ -162,6 +165,38 @@ async def run_in(config: MeshConfig, pod: str, *command: str) -> tuple[int, str]
         output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()
+
+
+def statuses(config: MeshConfig) -> dict[str, Any]:
+    """What the fake control plane was told: statuses by pod, nodes in sync."""
+    connection = HTTPConnection("control")
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(5)
+    connection.sock.connect(str(config.control_socket))
+    connection.request("GET", "/statuses")
+    body: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return body
+
+
+def status(config: MeshConfig, pod: str) -> dict[str, Any]:
+    found: dict[str, Any] = statuses(config)["statuses"][f"default/{pod}"]
+    return found
+
+
+def enrolled(config: MeshConfig, node: str = "node1") -> dict[str, Any]:
+    """The pods that a fake daemon has, by uid."""
+    path = config.zds_socket(node).with_name("enrolled.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def pid_of(mesh: Mesh, pod: str) -> int:
+    found = mesh.fleet.slots["default", pod].pod
+    assert found is not None
+    pid = found.containers[0].pid
+    assert pid is not None
+    return pid
 
 
 def get(url: str) -> tuple[str, ...]:

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+
+from deploy.standalone.control.ads.server import serve
+from deploy.standalone.control.errors import ConfigError
+from deploy.standalone.control.translate.resources import AUTHORIZATION_TYPE
+from tests.deploy.standalone.control.conftest import WAYPOINT, Control
+from tests.deploy.standalone.control.helpers import (
+    AMBIENT,
+    GATEWAY,
+    deployment,
+    documents,
+    route,
+    service,
+)
+from ztunnel_compat.drivers.ads_stream import NodeInfo
+from ztunnel_compat.drivers.mesh_client import MeshClient
+from ztunnel_compat.runtime.tasks import Tasks
+from ztunnel_compat.state import Changes, WorkloadState
+
+WEB = "shop/web.shop.svc.cluster.local"
+MESH = (AMBIENT, GATEWAY, service("web"), deployment("web"))
+RULE = "- backendRefs: [{name: web, port: 80}]"
+
+
+async def ready_mesh(control: Control, *parts: str) -> None:
+    control.write(documents(*parts))
+    await control.until(lambda view: len(view.pods) == 2)
+    await control.report()
+    control.gate.open()
+
+
+async def test_a_mesh_reaches_a_client_and_then_what_changes(control: Control) -> None:
+    await ready_mesh(control, *MESH)
+    stream = control.stream()
+    await stream.send()
+    names, removed = await stream.names()
+    assert WEB in names
+    assert len(names) == 4
+    assert removed == []
+    control.write(documents(*MESH).replace("targetPort: 8080", "targetPort: 9090"))
+    names, _ = await stream.names()
+    assert names[-1] == WEB
+    control.write(documents(*MESH[:2], deployment("web")))
+    _, removed = await stream.names()
+    assert WEB in removed
+
+
+async def test_a_route_edit_reaches_waypoints_only(control: Control) -> None:
+    await ready_mesh(control, *MESH)
+    daemon, waypoint = control.stream(), control.stream(WAYPOINT)
+    for stream in (daemon, waypoint):
+        await stream.send()
+        await stream.receive()
+    control.write(documents(*MESH, route(RULE)))
+    assert await waypoint.names() == ([WEB], [])
+    control.write(documents(*MESH, route(RULE), service("later")))
+    names, _ = await daemon.names()
+    assert names == ["shop/later.shop.svc.cluster.local"]
+
+
+async def test_answers_wait_for_the_gate(control: Control) -> None:
+    control.write(documents(*MESH))
+    stream = control.stream()
+    await stream.send()
+    reading = asyncio.ensure_future(stream.receive())
+    await control.until(lambda view: len(view.pods) == 2)
+    await control.report()
+    assert not reading.done()
+    control.gate.open()
+    assert len((await reading).resources) == 4, "the statuses are in the first answer"
+
+
+async def test_authorization_is_answered_empty(control: Control) -> None:
+    control.gate.open()
+    stream = control.stream()
+    await stream.send(AUTHORIZATION_TYPE)
+    response = await stream.receive()
+    assert response.type_url == AUTHORIZATION_TYPE
+    assert not response.resources
+
+
+async def test_an_unknown_node_is_refused(control: Control) -> None:
+    stream = control.stream("sidecar~10.0.0.1~a.b~b.svc.cluster.local")
+    await stream.send()
+    with pytest.raises(grpc.aio.AioRpcError, match="unknown role 'sidecar'") as caught:
+        await asyncio.wait_for(stream.call.read(), 10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_clients_come_and_go(control: Control) -> None:
+    control.gate.open()
+    for _ in range(3):
+        stream = control.stream()
+        await stream.send()
+        await stream.receive()
+        assert len(control.ads.clients) == 1
+        stream.call.cancel()
+        async with asyncio.timeout(10):
+            while control.ads.clients:
+                await asyncio.sleep(0.01)
+    assert control.tasks.failure is None
+
+
+async def test_the_engines_own_client_follows(control: Control) -> None:
+    await ready_mesh(control, *MESH)
+    state = WorkloadState()
+    arrived = asyncio.Event()
+
+    def note(_changes: Changes) -> None:
+        arrived.set()
+
+    client = MeshClient(
+        target=control.target,
+        node=NodeInfo(
+            "ztunnel", "10.244.255.1", "node1", "tandem-system", "node1", "Kubernetes"
+        ),
+        state=state,
+        on_change=note,
+    )
+    async with Tasks() as tasks:
+        tasks.spawn(client.run(), "client")
+        await asyncio.wait_for(client.synced.wait(), 10)
+        found = state.service(WEB)
+        assert found is not None
+        assert found.waypoint is not None
+        assert len(state.endpoints(WEB)) == 1
+        arrived.clear()
+        await control.report(ready=False)
+        await asyncio.wait_for(arrived.wait(), 10)
+
+
+async def test_a_port_in_use_is_said(control: Control) -> None:
+    _, port = await serve(control.ads, "127.0.0.1:0")
+    with pytest.raises(ConfigError, match="can't be listened on"):
+        await serve(control.ads, f"127.0.0.1:{port}")

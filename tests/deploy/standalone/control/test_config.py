@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.standalone.control.config import parse
+from deploy.standalone.control.errors import ConfigError
+
+GOOD = [
+    "--mesh",
+    "t",
+    "--state-dir",
+    "/run/t",
+    "--service-cidr4",
+    "10.96.0.0/16",
+    "--node",
+    "a",
+]
+
+
+def test_arguments() -> None:
+    config = parse([*GOOD, "--node", "b", "--file", "/x", "--file", "/y"])
+    assert config.nodes == ("a", "b")
+    assert config.files == (Path("/x"), Path("/y"))
+    assert config.socket == Path("/run/t/control.sock")
+    assert config.own_dir == Path("/run/t/control")
+    assert (config.listen, config.ads_port) == ("[::]:15012", "15012")
+    assert config.ranges.ipv6 is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (GOOD[:-2], "--node: name at least one node"),
+        ([*GOOD, "--node", "a"], "--node: a, a: each name may occur once"),
+        (
+            [*GOOD, "--service-cidr6", "10.0.0.0/16"],
+            "--service-cidr6: 10.0.0.0/16 is no IPv6Network",
+        ),
+        (
+            [*GOOD, "--service-cidr6", "fd00::1/64"],
+            "--service-cidr6: fd00::1/64 has host bits set",
+        ),
+        ([*GOOD[:4], *GOOD[6:]], "give at least one range"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(arguments)
+    assert reason in str(caught.value)

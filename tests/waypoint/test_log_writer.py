@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.waypoint.mesh import until
+from waypoint.log_writer import FLUSH_BYTES, PENDING_MOST, LogWriter, writer_to
+from waypoint.stats import Stats
+
+
+class Sink:
+    """Takes up to room bytes."""
+
+    def __init__(self, room: int = 1 << 30) -> None:
+        self.room = room
+        self.writes: list[bytes] = []
+
+    def __call__(self, data: bytes) -> int:
+        size = min(self.room, len(data))
+        self.room -= size
+        if size:
+            self.writes.append(data[:size])
+        return size
+
+
+def writer(sink: Sink) -> LogWriter:
+    return LogWriter(sink, Stats(), asyncio.get_running_loop())
+
+
+async def test_lines_are_written_together() -> None:
+    sink = Sink()
+    log = writer(sink)
+    for number in range(10):
+        log.add(f"{number}\n")
+    assert sink.writes == []
+    await until(lambda: sink.writes)
+    assert sink.writes == [b"".join(b"%d\n" % n for n in range(10))]
+
+
+async def test_many_lines_don_t_wait() -> None:
+    sink = Sink()
+    log = writer(sink)
+    for _ in range(FLUSH_BYTES // 100 + 2):
+        log.add("x" * 99 + "\n")
+    assert len(sink.writes) == 1
+    log.flush()
+
+
+async def test_a_reader_that_is_late_gets_everything_in_order() -> None:
+    sink = Sink(room=5)
+    log = writer(sink)
+    log.add("abcdefgh\n")
+    log.flush()
+    log.add("second\n")
+    assert log.pending == b"fgh\n"
+    sink.room = 100
+    await until(lambda: b"".join(sink.writes) == b"abcdefgh\nsecond\n")
+    assert log.stats.access_log_dropped == 0
+
+
+async def test_a_reader_that_doesn_t_come_costs_lines_not_memory() -> None:
+    sink = Sink(room=0)
+    log = writer(sink)
+    line = "x" * 999 + "\n"
+    for _ in range(3 * PENDING_MOST // len(line)):
+        log.add(line)
+    log.flush()
+    assert len(log.pending) + log.size <= PENDING_MOST + 2 * len(line)
+    assert log.stats.access_log_dropped > PENDING_MOST // len(line)
+    sink.room = 1 << 30
+    log.flush()
+    assert log.pending == b""
+
+
+async def test_a_reader_that_is_gone_is_survived(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_data: bytes) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    log = LogWriter(broken, Stats(), asyncio.get_running_loop())
+    log.add("a\n")
+    log.flush()
+    assert (log.pending, log.stats.access_log_dropped) == (b"", 1)
+    assert "Broken pipe" in caplog.text
+
+
+def test_a_full_pipe_is_not_waited_for() -> None:
+    reader, end = os.pipe()
+    try:
+        write = writer_to(end)
+        total = 0
+        while True:
+            size = write(b"x" * 65536)
+            total += size
+            if size < 65536:
+                break
+        assert write(b"x") == 0
+        assert os.get_blocking(end)
+        assert len(os.read(reader, total)) > 0
+    finally:
+        os.close(reader)
+        os.close(end)
+
+
+def test_files_and_sockets(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    assert writer_to(descriptor)(b"abc") == 3
+    os.close(descriptor)
+    assert path.read_bytes() == b"abc"
+    here, there = socket.socketpair()
+    with here, there:
+        write = writer_to(here.fileno())
+        assert write(b"abc") == 3
+        assert there.recv(10) == b"abc"
+        while write(b"x" * 65536):
+            pass
+        assert here.getblocking()

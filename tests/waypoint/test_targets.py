@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import ipaddress
+import logging
+from dataclasses import replace
+
+import pytest
+
+from tests.waypoint.mesh import (
+    HTTP_PORT,
+    ME,
+    NAMESPACE,
+    TCP_PORT,
+    host,
+    hostname,
+    routes,
+    service,
+    to,
+)
+from waypoint.clusters import Clusters, cluster_name
+from waypoint.routing import DirectResponse
+from waypoint.targets import GRACE, Target, Targets
+from ztunnel_compat.model import (
+    AppProtocol,
+    Extension,
+    GatewayAddress,
+    NamespacedHostname,
+    NetworkAddress,
+    Service,
+    Workload,
+)
+from ztunnel_compat.names import name_hash, target_hash
+from ztunnel_compat.peer import FLOW_SERVICE, FLOW_WAYPOINT, Peer
+from ztunnel_compat.state import WorkloadState
+
+BOTH = FLOW_WAYPOINT | FLOW_SERVICE
+VIP = ipaddress.ip_address("10.96.0.9").packed
+GATE = replace(service("gate", mine=False), ports=(), addresses=(NetworkAddress("", VIP),))
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.state = WorkloadState()
+        self.clusters = Clusters(self.state)
+        self.time = 0.0
+        self.targets = Targets(
+            state=self.state,
+            clusters=self.clusters,
+            namespace=NAMESPACE,
+            gateway="gate",
+            now=lambda: self.time,
+        )
+        self.push(GATE)
+
+    def push(self, *resources: Service | Workload, removed: tuple[str, ...] = ()) -> None:
+        self.targets.apply(self.state.apply(resources, removed))
+
+    def find(
+        self, name: str, port: int, flags: int = FLOW_WAYPOINT | FLOW_SERVICE
+    ) -> Target | None:
+        number = target_hash(name_hash(name), port)
+        return self.targets.find(Peer(1, number, bytes(16), port, flags))
+
+    def web(self) -> Target:
+        target = self.find(service("web").key, HTTP_PORT)
+        assert target is not None
+        return target
+
+
+def routed(name: str, to_name: str) -> Extension:
+    return routes(name, host({"name": "r", "match": {"prefix": "/"}, "route": to(to_name)}))
+
+
+BAD = routes("web", host({"match": {"prefix": "/"}, "redirect": {"hostRedirect": "x"}}))
+
+
+def test_ports_of_a_service_that_names_this_waypoint() -> None:
+    rig = Rig()
+    rig.push(service("web"), service("other", mine=False))
+    web = rig.web()
+    assert (web.name, web.port, web.protocol) == (service("web").key, 80, AppProtocol.HTTP11)
+    assert web.table.cluster_names() == {cluster_name(hostname("web"), 80)}
+    assert rig.find(service("web").key, TCP_PORT) is not None
+    assert rig.find(service("web").key, 81) is None
+    assert rig.find(service("other").key, HTTP_PORT) is None
+    assert rig.find(GATE.key, 15008) is None
+
+
+@pytest.mark.parametrize(
+    ("waypoint", "mine"),
+    [
+        (ME, True),
+        (GatewayAddress(NamespacedHostname("", hostname("gate"))), True),
+        (GatewayAddress(NetworkAddress("", VIP)), True),
+        (GatewayAddress(NetworkAddress("other", VIP)), False),
+        (GatewayAddress(NamespacedHostname(NAMESPACE, hostname("gate2"))), False),
+        (GatewayAddress(NamespacedHostname("far", hostname("gate"))), False),
+        (None, False),
+    ],
+)
+def test_who_names_this_waypoint(waypoint: GatewayAddress | None, mine: bool) -> None:
+    rig = Rig()
+    rig.push(replace(service("web"), waypoint=waypoint))
+    assert (rig.find(service("web").key, HTTP_PORT) is not None) is mine
+
+
+def test_the_waypoint_s_own_service_may_come_last() -> None:
+    rig = Rig()
+    rig.push(removed=(GATE.key,))
+    rig.push(replace(service("web"), waypoint=GatewayAddress(NetworkAddress("", VIP))))
+    assert rig.find(service("web").key, HTTP_PORT) is None
+    rig.push(GATE)
+    assert rig.web()
+
+
+def test_routes_are_compiled_once_per_push() -> None:
+    rig = Rig()
+    rig.push(service("web", routed("web", "v1")))
+    first = rig.web()
+    assert first.clusters.keys() == {"", cluster_name(hostname("v1"), 80)}
+    rig.push(replace(service("web", routed("web", "v1")), subject_alt_names=("x",)))
+    assert rig.web() is first
+    rig.push(service("web", routed("web", "v2")))
+    second = rig.web()
+    assert second.generation == 2
+    assert second.table is not first.table
+    assert set(rig.clusters.clusters) == {
+        (NAMESPACE, cluster_name(hostname(name), port))
+        for name, port in (("web", 80), ("v2", 80), ("web", 90))
+    }
+    rig.push(service("web"))
+    assert rig.web().table.name == "default"
+
+
+def test_bad_routes_leave_the_last_good_ones(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    rig.push(service("web", routed("web", "v1")))
+    good = rig.web().table
+    with caplog.at_level(logging.ERROR):
+        rig.push(service("web", BAD))
+    assert rig.web().table is good
+    assert "redirect" in rig.web().error
+    assert rig.targets.errors() == {f"{service('web').key}:80": rig.web().error}
+    assert "redirect" in caplog.text
+    rig.push(service("web", routed("web", "v2")))
+    assert rig.targets.errors() == {}
+
+
+def test_bad_routes_without_a_predecessor_are_refused_to_clients() -> None:
+    rig = Rig()
+    rig.push(service("web", BAD))
+    (route,) = rig.web().table.hosts[0].routes
+    assert isinstance(route.action, DirectResponse)
+    assert route.action.status == 500
+
+
+def test_configuration_of_another_type_is_an_error() -> None:
+    rig = Rig()
+    rig.push(service("web", replace(routed("web", "v1"), type_url="type.googleapis.com/x.Y")))
+    assert "x.Y" in rig.web().error
+
+
+def test_what_leaves_is_served_for_a_while() -> None:
+    rig = Rig()
+    rig.push(service("web"))
+    rig.push(service("web", mine=False))
+    number = target_hash(name_hash(service("web").key), HTTP_PORT)
+    assert number in rig.targets.leaving
+    rig.time = GRACE - 1
+    assert rig.targets.expire() == []
+    assert rig.web()
+    rig.time = GRACE
+    assert number in rig.targets.expire()
+    assert rig.find(service("web").key, HTTP_PORT) is None
+    assert rig.clusters.clusters == {}
+    assert rig.targets.expire() == []
+
+
+def test_what_comes_back_stays() -> None:
+    rig = Rig()
+    rig.push(service("web"))
+    rig.push(removed=(service("web").key,))
+    rig.push(service("web"))
+    rig.time = GRACE * 2
+    assert rig.targets.expire() == []
+    assert rig.web()
+
+
+def test_a_changed_protocol_applies() -> None:
+    rig = Rig()
+    rig.push(service("web"))
+    ports = tuple(replace(p, app_protocol=AppProtocol.TCP) for p in service("web").ports)
+    rig.push(replace(service("web"), ports=ports))
+    assert rig.web().protocol is AppProtocol.TCP
+
+
+def test_any_port_of_a_workload_that_names_this_waypoint() -> None:
+    rig = Rig()
+    workload = Workload(uid="w", namespace=NAMESPACE, addresses=(VIP,), waypoint=ME)
+    rig.push(workload, replace(workload, uid="plain", waypoint=None))
+    target = rig.find("w", 1234, FLOW_WAYPOINT)
+    assert target is not None
+    assert (target.protocol, target.port) == (AppProtocol.UNKNOWN, 1234)
+    assert rig.find("w", 1234, FLOW_WAYPOINT) is target
+    assert [e.label for e in target.sole_cluster.balance.endpoints] == ["10.96.0.9:1234"]
+    assert rig.find("plain", 1234, FLOW_WAYPOINT) is None
+    assert rig.find("w", 99, FLOW_WAYPOINT | FLOW_SERVICE) is None
+    rig.push(replace(workload, waypoint=None))
+    assert rig.find("w", 1234, FLOW_WAYPOINT) is None
+    assert rig.clusters.clusters == {}
+
+
+def test_workload_targets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypoint.targets.WORKLOAD_TARGETS", 3)
+    rig = Rig()
+    rig.push(Workload(uid="w", namespace=NAMESPACE, waypoint=ME))
+    for port in range(1, 10):
+        assert rig.find("w", port, FLOW_WAYPOINT)
+    assert len(rig.targets.workloads) == 3
+    assert len(rig.clusters.clusters) == 3
