@@ -40,7 +40,7 @@ test: setup-test check ## every test, on the real kernel
 	@$(BIN)/python -m pytest tests
 
 soak: setup-test ## the volumes that take longer than `make test` may
-	@TANDEM_SOAK=1 $(BIN)/python -m pytest tests -m soak
+	@$(BIN)/python -m pytest tests -m soak
 
 check: setup-test ## style, types, import contracts, generated code is current
 	@$(BIN)/ruff check $(SOURCES)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from bpf.errors import BpfError
 from bpf.links import attach_pod, attached_pods, detach_pod
 from bpf.netns import in_netns, netns_cookie
-
-from bpf.errors import BpfError
 from daemon.errors import EnrollError
 
 TW_REUSE = Path("/proc/sys/net/ipv4/tcp_tw_reuse")

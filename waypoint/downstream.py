@@ -11,7 +11,8 @@ from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
 from waypoint.holds import CONNECTING, PIPELINED, UPSTREAM
 from waypoint.layers.body import BodyReader, body_reader
-from waypoint.layers.http1 import find_head
+from waypoint.layers.headers import HEAD_LIMIT
+from waypoint.layers.http1 import END, find_head
 from waypoint.layers.request import parse_request
 from waypoint.plan import Plan, plan_request
 from waypoint.replies import local_reply
@@ -78,13 +79,11 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; a whole head that was seen before needs no parsing."""
         self.active = True
-        if self.exchange is None and not self.buffer and not self.write_paused:
+        if not (self.exchange or self.buffer or self.write_paused or self.lingering):
             plan = self.memo(data)
-            if (
-                plan is not None
-                and not self.lingering
-                and plan.table is self.current_target().table
-            ):
+            if plan is None or plan.table is not self.current_target().table:
+                plan = self.plan_of_whole(data)
+            if plan is not None:
                 self.begin(plan)
                 return
         self.receive(data)
@@ -186,6 +185,15 @@ class Downstream(asyncio.Protocol):
         raw = bytes(buffer[:length])
         del buffer[:length]
         return self.plan(raw)
+
+    def plan_of_whole(self, data: bytes) -> Plan | None:
+        """The plan when data is exactly one sound head, as it mostly is."""
+        if data.find(END) + 4 != len(data) or data[:1] == b"\r" or len(data) > HEAD_LIMIT:
+            return None
+        try:
+            return self.plan(data)
+        except MessageError:
+            return None
 
     def plan(self, raw: bytes) -> Plan:
         """What to do for a head: remembered or new; raises MessageError."""

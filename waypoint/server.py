@@ -15,7 +15,7 @@ from waypoint.targets import Target
 from waypoint.tcp import Relay
 from waypoint.worker import Caller, Worker, identity_of
 from ztunnel_compat.model import AppProtocol, Workload
-from ztunnel_compat.peer import Peer, parse_peer
+from ztunnel_compat.peer import FLOW_WAYPOINT, Peer, parse_peer
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,9 @@ class Arrival(asyncio.Protocol):
             self.refuse("limit" if full else "no_peer")
             return
         self.peer = parse_peer(answer)
+        if not self.peer.flags & FLOW_WAYPOINT:
+            self.refuse("not_redirected")
+            return
         if server.admit(self, self.peer):
             return
         if len(server.waiting) >= worker.limits.waiting:

@@ -22,7 +22,8 @@ class Stats:
     #: Bytes came on a connection that had no request.
     stray_bytes: int = 0
     access_log_dropped: int = 0
-    #: Connections refused, by why: no_peer, unknown_target, unknown_source, limit.
+    #: Connections refused, by why: no_peer, not_redirected, unknown_target,
+    #: unknown_source, limit, draining.
     refused: dict[str, int] = field(default_factory=dict)
     #: Answers of our own, by the access log's details.
     local: dict[str, int] = field(default_factory=dict)

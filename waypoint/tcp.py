@@ -26,7 +26,7 @@ CONNECT_ATTEMPTS = 3
 class Side(asyncio.Protocol):
     """One of a relay's two connections."""
 
-    __slots__ = ("ended", "other", "paused", "received", "relay", "transport")
+    __slots__ = ("ended", "gone", "other", "paused", "received", "relay", "transport")
 
     transport: asyncio.Transport
 
@@ -36,6 +36,8 @@ class Side(asyncio.Protocol):
         self.other = other
         #: Its peer has said all it had to say.
         self.ended = False
+        #: The connection is closed.
+        self.gone = False
         #: Its own peer doesn't keep up with what the other side sends.
         self.paused = False
         self.received = 0
@@ -70,6 +72,7 @@ class Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """An end that wasn't announced goes on to the other side as a reset."""
+        self.gone = True
         self.relay.lost(self)
 
     def pause_writing(self) -> None:
@@ -190,18 +193,18 @@ class Relay:
 
     def lost(self, side: Side) -> None:
         """A connection is gone; when that wasn't in order, the other goes too."""
-        if self.over:
-            if all(s.transport.is_closing() for s in self.sides()):
-                self.worker.wheel.remove(self)
-            return
-        self.break_off("DC" if side is self.client else "UC")
+        if not self.over:
+            self.break_off("DC" if side is self.client else "UC")
+        if all(s.gone for s in self.sides()):
+            self.worker.wheel.remove(self)
+            self.worker.relays.discard(self)
 
     def break_off(self, flags: str) -> None:
         """Reset whatever is connected, as the broken side was."""
         self.end(flags)
-        self.worker.wheel.remove(self)
         for side in self.sides():
-            reset(side.transport)
+            if not side.gone:
+                reset(side.transport)
 
     def sides(self) -> tuple[Side, ...]:
         """The connections there are."""
@@ -227,7 +230,6 @@ class Relay:
             return
         self.over = True
         worker = self.worker
-        worker.relays.discard(self)
         host = self.endpoint.label if self.endpoint is not None else "-"
         worker.log.add(
             line(

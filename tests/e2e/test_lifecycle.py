@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.manifests import documents, gateway, idle, namespace, pod, service
+from tests.e2e.processes import process
 from tests.support.mesh import MeshHandle, eventually
 
 LABELLED = namespace("apps", dataplane_mode="ambient", use_waypoint="waypoint")
@@ -29,27 +29,6 @@ MANIFESTS = {
         idle("outsider", "plain"),
     ),
 }
-
-
-def process(mesh: MeshHandle, module: str) -> int:
-    """The process that runs a module of ours within this mesh."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            cgroup = (entry / "cgroup").read_text()
-            environment = (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if (
-            module.encode() in arguments
-            and b"-m" in arguments
-            and (
-                f"tandem-{mesh.name}" in cgroup
-                or mesh.name.encode() in b"\0".join(arguments) + environment
-            )
-        ):
-            return int(entry.name)
-    raise KeyError(module)
 
 
 def waypoint_name_in_log(mesh: MeshHandle, path: str) -> bool:

@@ -221,7 +221,7 @@ async def test_what_left_this_waypoint_is_told_to_come_another_way() -> None:
         (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", 426),
         (b"\x16\x03\x01\x02\x00", 400),
         (b"GET / HTTP/1.1\nHost: a\n", 400),
-        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
          400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
@@ -354,3 +354,21 @@ async def test_routes_change_under_a_connection() -> None:
                 mesh.push(service("web", routes("web", host(everything))))
                 for _ in range(3):
                     assert (await peer.get())[1] == name[1:].encode()
+
+
+async def test_a_closing_connection_waits_for_its_bytes_but_not_for_ever() -> None:
+    async with running() as mesh:
+        serve(mesh)
+        down, to_client = join_client(mesh)
+        down.drain()
+        assert to_client.take() == ["eof"]
+        down.data_received(request())
+        now = down.deadline
+        to_client.unsent = 500
+        later = down.due(now)
+        assert later == now + mesh.worker.limits.flush
+        to_client.unsent = 400
+        assert down.due(later) == later + mesh.worker.limits.flush
+        assert down.due(later + 1000) is None
+        assert to_client.take() == ["abort"]
+        down.connection_lost(None)

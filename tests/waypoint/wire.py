@@ -48,7 +48,7 @@ class Peer:
         """A response's head, in lower case, and a body of a known length or chunks."""
         head = (await self.head()).lower()
         if b"transfer-encoding: chunked" in head:
-            return head, await self.until(b"0\r\n\r\n")
+            return head, await self.until(b"\r\n\r\n")
         marker = b"content-length: "
         if marker not in head:
             return head, b""

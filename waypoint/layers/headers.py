@@ -32,6 +32,7 @@ UNTIL_CLOSE = -2
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"http2-settings"}
 )
+NO_OPTIONS: frozenset[bytes] = frozenset()
 #: What Connection must not name: dropping these would change what a message is.
 NEVER_HOP_BY_HOP = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
@@ -71,6 +72,8 @@ def body_length(value: bytes) -> int:
 
 def connection_options(values: list[bytes]) -> frozenset[bytes]:
     """What Connection says; raises MessageError when it names a framing header."""
+    if not values:
+        return NO_OPTIONS
     options = frozenset(list_items(values))
     if not options.isdisjoint(NEVER_HOP_BY_HOP):
         raise MessageError(

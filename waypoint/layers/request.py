@@ -104,17 +104,17 @@ def parse_request(head: bytes) -> RequestHead:
     else:
         forward = method + b" " + path + b" HTTP/1.1\r\n" + kept_fields(fields, options)
     return RequestHead(
-        method=method,
-        target=path,
-        authority=host.lower(),
-        fields=fields,
-        body=body,
-        keep_alive=b"close" not in options,
-        secret=not read.keys().isdisjoint(SECRET),
-        forward=forward,
-        request_id=None if b"x-request-id" in options else first(read, b"x-request-id"),
-        user_agent=first(read, b"user-agent"),
-        forwarded_for=first(read, b"x-forwarded-for"),
+        method,
+        path,
+        host.lower(),
+        fields,
+        body,
+        b"close" not in options,
+        not read.keys().isdisjoint(SECRET),
+        forward,
+        None if b"x-request-id" in options else first(read, b"x-request-id"),
+        first(read, b"user-agent"),
+        first(read, b"x-forwarded-for"),
     )
 
 

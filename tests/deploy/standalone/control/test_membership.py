@@ -69,6 +69,7 @@ def test_who_a_waypoint_serves(
     assert mesh.service("web").HasField("waypoint") is at_service
     (workload,) = (w for name, w in mesh.workloads().items() if name.startswith("web"))
     assert workload.HasField("waypoint") is at_pod
+    assert not any("there is no waypoint" in message for message in mesh.messages())
 
 
 def test_a_services_own_label_goes_before_its_namespaces() -> None:

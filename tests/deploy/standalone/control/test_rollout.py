@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from deploy.standalone.control.pods import PodStatus
+from deploy.standalone.control.rollout import is_ready
 from tests.deploy.standalone.control.helpers import AMBIENT, SETTINGS, Mesh, deployment
 
 POD = """
@@ -92,6 +94,13 @@ def test_a_label_changes_no_uid_of_a_pod_and_a_command_does() -> None:
     mesh.write(pod.replace("[b]", "[c]"))
     (changed,) = mesh.view.pods.values()
     assert changed.pod.uid != before.pod.uid
+
+
+def test_a_status_of_another_uid_says_nothing_of_readiness() -> None:
+    mesh = Mesh(POD)
+    ((name, each),) = mesh.view.pods.items()
+    assert is_ready(each.pod, {name: PodStatus(each.pod.uid, ready=True)})
+    assert not is_ready(each.pod, {name: PodStatus("earlier", ready=True)})
 
 
 def test_a_status_of_an_earlier_uid_no_longer_counts() -> None:

@@ -18,8 +18,9 @@ from aiohttp import web
 
 
 class Control:
-    def __init__(self, world: Path) -> None:
+    def __init__(self, world: Path, nodes: list[str]) -> None:
         self.world = world
+        self.nodes = nodes
         self.epoch = secrets.token_hex(4)
         self.statuses: dict[str, Any] = {}
         self.synced: list[str] = []
@@ -70,6 +71,7 @@ class Control:
             {
                 "version": str(self.version),
                 "epoch": self.epoch,
+                "settled": set(self.synced) >= set(self.nodes),
                 "pods": self.content["pods"],
                 "services": [self.service(s) for s in self.content["services"]],
             }
@@ -85,6 +87,7 @@ class Control:
 
     async def sync(self, request: web.Request) -> web.Response:
         self.synced.append((await request.json())["node"])
+        await self.bump()
         return web.Response(status=204)
 
     async def tell(self, _request: web.Request) -> web.Response:
@@ -98,8 +101,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--state-dir", type=Path)
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--node", action="append")
     arguments, _ = parser.parse_known_args()
-    control = Control(arguments.file)
+    control = Control(arguments.file, arguments.node)
     app = web.Application()
     app.router.add_get("/v1/snapshot", control.snapshot)
     app.router.add_put("/v1/pods/{namespace}/{name}/status", control.put_status)

@@ -45,7 +45,7 @@ def services(*endpoints: str) -> tuple[ServiceView, ...]:
 
 async def rules(balancer: Balancer) -> str:
     command = ["nft", "list", "ruleset"]
-    return (await balancer.thread.call(subprocess.check_output, command)).decode()
+    return str(await balancer.thread.call(subprocess.getoutput, " ".join(command)))
 
 
 async def test_changes_are_in_force_once_settled(config: MeshConfig) -> None:

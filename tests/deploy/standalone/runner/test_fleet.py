@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy.standalone.runner import wiring
 from deploy.standalone.runner.app import Mesh
-from deploy.standalone.runner.launch import exec_argv
 from tests.deploy.standalone.runner.worlds import (
     World,
+    asking,
     eventually,
     make_config,
     pid_of,
@@ -26,34 +23,11 @@ from tests.deploy.standalone.runner.worlds import (
 )
 
 CONFIG = make_config("fleettest", 168)
-#: Asks over a new connection each time until its input ends; prints what failed.
-ASK = """
-import http.client, select, socket, sys
-asked, failed = 0, []
-while not select.select([sys.stdin], [], [], 0)[0]:
-    connection = http.client.HTTPConnection("10.169.0.20", timeout=5)
-    try:
-        connection.request("GET", "/")
-        assert connection.getresponse().status == 200
-    except Exception as error:
-        failed.append(repr(error))
-    connection.close()
-    asked += 1
-print(asked, failed)
-"""
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def ready(pod: str) -> Callable[[], bool]:
-    return lambda: bool(status(CONFIG, pod)["ready"])
-
-
-def gone(mesh: Mesh, pod: str) -> Callable[[], bool]:
-    return lambda: ("default", pod) not in mesh.fleet.slots
 
 
 async def test_rolling_changes_lose_no_request(world: World) -> None:
@@ -64,33 +38,22 @@ async def test_rolling_changes_lose_no_request(world: World) -> None:
     world.write()
     async with running(CONFIG, world) as mesh:
         await mesh.wait_ready()
-        record = json.loads((CONFIG.pod_dir("default", "client") / "pod.json").read_text())
-        client = await asyncio.create_subprocess_exec(
-            *exec_argv(record, ["python3", "-c", ASK]),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=dict(os.environ),
-        )
-        for generation in (1, 2):
-            for name in ("one", "two"):
-                old, new = f"{name}-{generation - 1}", f"{name}-{generation}"
-                world.server(new)
-                world.services[0]["pods"].append(new)
-                world.write()
-                await eventually(
-                    lambda new=new: status(CONFIG, new)["ready"], f"{new} is ready"
-                )
-                del world.pods[old]
-                world.services[0]["pods"].remove(old)
-                world.write()
-                gone = ("default", old)
-                await eventually(
-                    lambda gone=gone: gone not in mesh.fleet.slots, f"{old} is gone"
-                )
-        output, _ = await client.communicate(b"\n")
-        asked, _, failed = output.decode().strip().partition(" ")
-        assert failed == "[]"
-        assert int(asked) > 100
+        async with asking(CONFIG, "client", "10.169.0.20"):
+            for generation in (1, 2):
+                for name in ("one", "two"):
+                    await roll(mesh, world, f"{name}-{generation - 1}", f"{name}-{generation}")
+
+
+async def roll(mesh: Mesh, world: World, old: str, new: str) -> None:
+    """Add a pod to the service, and take another out once it is ready."""
+    world.server(new)
+    world.services[0]["pods"].append(new)
+    world.write()
+    await eventually(lambda: status(CONFIG, new)["ready"], f"{new} is ready")
+    del world.pods[old]
+    world.services[0]["pods"].remove(old)
+    world.write()
+    await eventually(lambda: ("default", old) not in mesh.fleet.slots, f"{old} is gone")
 
 
 async def test_a_new_uid_replaces_the_pod(world: World) -> None:

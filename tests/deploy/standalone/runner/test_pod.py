@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,16 @@ CONFIG = make_config("podtest", 166)
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def is_enrolled(wanted: bool) -> bool:
+    return bool(enrolled(CONFIG)) == wanted
+
+
+def matching(pod: str, fits: Callable[..., bool]) -> dict[str, Any]:
+    """The pod's status if it fits, else nothing."""
+    found = status(CONFIG, pod)
+    return found if fits(found) else {}
 
 
 async def test_a_pods_record_and_environment(world: World) -> None:
@@ -95,9 +108,7 @@ async def test_enrolment_comes_and_goes_without_a_restart(world: World) -> None:
         for wanted in (True, False, True):
             pod["enrolled"] = wanted
             world.write()
-            await eventually(
-                lambda wanted=wanted: bool(enrolled(CONFIG)) == wanted, f"enrolled: {wanted}"
-            )
+            await eventually(partial(is_enrolled, wanted), f"enrolled: {wanted}")
         assert pid_of(mesh, "p") == pid
         assert status(CONFIG, "p")["ready"]
 
@@ -127,13 +138,11 @@ async def test_a_process_that_ends_is_unready_at_once_and_started_again(world: W
         pid = pid_of(mesh, "p")
         os.kill(pid, signal.SIGKILL)
         ended = await eventually(
-            lambda: not status(CONFIG, "p")["ready"] and status(CONFIG, "p"), "it is unready"
+            partial(matching, "p", lambda s: not s["ready"]), "it is unready"
         )
         assert ended["phase"] == "Running"
         await eventually(lambda: not mesh.fleet.listed(ended["ips"]), "the endpoint is gone")
-        back = await eventually(
-            lambda: status(CONFIG, "p")["ready"] and status(CONFIG, "p"), "it is back"
-        )
+        back = await eventually(partial(matching, "p", lambda s: s["ready"]), "it is back")
         assert back["restarts"] == 1
         assert back["ips"] == ended["ips"]
         assert pid_of(mesh, "p") != pid
@@ -155,9 +164,7 @@ async def test_what_cannot_start_says_why(world: World) -> None:
             ("crash", "exited with status 3; starting it again in 1 s", "Running"),
         ):
             told = await eventually(
-                lambda name=name, message=message: (
-                    message in status(CONFIG, name)["message"] and status(CONFIG, name)
-                ),
+                partial(matching, name, lambda s, m=message: m in s["message"]),
                 f"{name} says {message}",
             )
             assert (told["phase"], told["ready"]) == (phase, False)
@@ -172,9 +179,7 @@ async def test_policies_that_let_a_process_end(world: World) -> None:
     async with running(CONFIG, world):
         for name, phase in (("good", "Succeeded"), ("bad", "Failed"), ("done", "Succeeded")):
             told = await eventually(
-                lambda name=name, phase=phase: (
-                    status(CONFIG, name)["phase"] == phase and status(CONFIG, name)
-                ),
+                partial(matching, name, lambda s, p=phase: s["phase"] == p),
                 f"{name} is {phase}",
             )
             assert not told["ready"]
@@ -210,7 +215,7 @@ HTTPServer(("", 8080), H).serve_forever()
         await mesh.wait_ready()
         flag.unlink()
         told = await eventually(
-            lambda: not status(CONFIG, "p")["ready"] and status(CONFIG, "p"), "it is unready"
+            partial(matching, "p", lambda s: not s["ready"]), "it is unready"
         )
         assert told["message"] == "readiness probe: status 503"
         flag.touch()

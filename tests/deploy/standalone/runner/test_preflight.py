@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bpf import probe
+from bpf import bpffs, mounts, probe
 from bpf.probe import MissingFeature
 from deploy.standalone.config import MeshConfig
-from deploy.standalone.runner import cgroups, preflight
+from deploy.standalone.runner import preflight
 from deploy.standalone.runner.errors import PreflightError
 from deploy.standalone.runner.preflight import conflicts, require, require_root
 from tests.deploy.standalone.runner.worlds import make_config
@@ -47,7 +47,7 @@ def test_everything_that_is_missing_is_said_at_once(
 
 
 def test_no_cgroup_v2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cgroups.mounts, "current", list)
+    monkeypatch.setattr(mounts, "current", list)
     with pytest.raises(PreflightError, match="cgroup v2 is not mounted"):
         require(CONFIG, [])
 
@@ -56,7 +56,7 @@ def test_no_bpffs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "filesystems").write_text("nodev\tproc\n")
     (tmp_path / "sys/net/ipv6").mkdir(parents=True)
     monkeypatch.setattr(preflight, "PROC", tmp_path)
-    monkeypatch.setattr(preflight.bpffs, "holds", lambda _path: False)
+    monkeypatch.setattr(bpffs, "holds", lambda _path: False)
     with pytest.raises(PreflightError, match="no BPF file system at /sys/fs/bpf"):
         require(CONFIG, [])
 

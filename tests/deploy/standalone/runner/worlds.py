@@ -150,6 +150,45 @@ async def eventually(ask: Callable[[], Any], what: str, seconds: float = 10.0) -
         await asyncio.sleep(0.01)
 
 
+#: Asks a URL over a new connection each time until its input ends; prints how often
+#: it asked, and what failed.
+ASK = """
+import http.client, select, sys
+asked, failed = 0, []
+while not select.select([sys.stdin], [], [], 0)[0]:
+    connection = http.client.HTTPConnection(sys.argv[1], timeout=5)
+    try:
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+    except Exception as error:
+        failed.append(repr(error))
+    connection.close()
+    asked += 1
+    if asked == 1:
+        print("going on", flush=True)
+print(asked, failed)
+"""
+
+
+@asynccontextmanager
+async def asking(config: MeshConfig, pod: str, vip: str) -> AsyncIterator[None]:
+    """Requests to a VIP from a pod, all through the block; none may fail."""
+    record = json.loads((config.pod_dir("default", pod) / "pod.json").read_text())
+    client = await asyncio.create_subprocess_exec(
+        *exec_argv(record, ["python3", "-c", ASK, vip]),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=dict(os.environ),
+    )
+    assert client.stdout is not None
+    assert await client.stdout.readline() == b"going on\n"
+    yield
+    output, _ = await client.communicate(b"\n")
+    asked, _, failed = output.decode().strip().partition(" ")
+    assert failed == "[]"
+    assert int(asked) > 20
+
+
 async def run_in(config: MeshConfig, pod: str, *command: str) -> tuple[int, str]:
     """Run a command in a pod as `tandem exec` does; exit status and output."""
     text = (config.pod_dir("default", pod) / "pod.json").read_text()

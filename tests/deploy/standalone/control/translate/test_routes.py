@@ -118,6 +118,14 @@ def test_routes_of_one_service_are_merged_by_name_among_equals() -> None:
     assert [each["name"] for each in routes_of(found)] == ["shop.a.1", "shop.a.0", "shop.b.0"]
 
 
+def test_among_equals_all_rules_of_the_first_route_come_first() -> None:
+    found = configured(
+        route(f"- {WEB}\n- {WEB}", name="b"), route(f"- {WEB}\n- {WEB}", name="a")
+    )
+    names = [each["name"] for each in routes_of(found)]
+    assert names == ["shop.a.0", "shop.a.1", "shop.b.0", "shop.b.1"]
+
+
 def test_a_rule_with_several_matches_is_several_routes() -> None:
     found = configured(route(f"- matches: [{{path: {{value: /x}}}}, {{method: GET}}]\n  {WEB}"))
     assert [each["name"] for each in routes_of(found)] == ["shop.web.0", "shop.web.0"]

@@ -1,0 +1,234 @@
+"""The identity port: who gets in, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.waypoint.mesh import CLIENT, NAMESPACE, TCP_PORT, Mesh, running, service, until
+from tests.waypoint.wire import Peer, client, dial, ok, request, upstream
+from waypoint.server import original
+from waypoint.targets import GRACE
+from waypoint.worker import Limits
+from ztunnel_compat.model import Workload
+from ztunnel_compat.names import name_hash
+from ztunnel_compat.peer import FLOW_SERVICE, FLOW_WAYPOINT, parse_peer
+
+
+def serve(mesh: Mesh, port: int = 9) -> None:
+    mesh.push(service("web"))
+    mesh.pod("web-1", "web", port)
+    mesh.ask("web")
+
+
+async def refused(mesh: Mesh) -> None:
+    """A connection that is reset before it may say anything."""
+    peer = await dial(mesh)
+    with pytest.raises(ConnectionResetError):
+        await peer.rest()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_both_families(host: str) -> None:
+    async with running() as mesh, upstream() as server:
+        serve(mesh, server.port)
+        async with client(mesh, host) as peer:
+            assert (await peer.get())[1] == b"hello"
+        (text,) = await mesh.lines(1)
+        assert (" [::1]:" in text) is (host == "::1")
+
+
+async def test_an_unproven_connection_is_reset() -> None:
+    async with running() as mesh:
+        serve(mesh)
+        mesh.proven = False
+        await refused(mesh)
+        assert mesh.worker.stats.refused == {"no_peer": 1}
+
+
+async def test_a_connection_that_wasn_t_redirected_is_reset() -> None:
+    async with running() as mesh:
+        serve(mesh)
+        name, port, _ = mesh.asked
+        mesh.asked = (name, port, FLOW_SERVICE)
+        await refused(mesh)
+        assert mesh.worker.stats.refused == {"not_redirected": 1}
+
+
+@pytest.mark.parametrize("what", ["target", "source", "port", "other"])
+async def test_what_stays_unknown_is_reset_in_the_end(what: str) -> None:
+    async with running(Limits(unknown=0.1)) as mesh:
+        serve(mesh)
+        mesh.push(service("other", mine=False))
+        if what == "source":
+            mesh.source = 77
+        elif what == "port":
+            mesh.ask("web", 81)
+        else:
+            mesh.ask("other" if what == "other" else "nothing")
+        await refused(mesh)
+        reason = "unknown_source" if what == "source" else "unknown_target"
+        assert mesh.worker.stats.refused == {reason: 1}
+        assert not mesh.server.waiting
+
+
+@pytest.mark.parametrize("port", [80, TCP_PORT])
+async def test_what_is_pushed_in_time_is_served(port: int) -> None:
+    async def echo(peer: Peer) -> None:
+        await peer.send(ok(await peer.until(b"\r\n\r\n")))
+
+    async with running() as mesh, upstream(echo) as server:
+        late = Workload(uid="late", name="late", namespace=NAMESPACE, service_account="late")
+        mesh.source = name_hash("late")
+        mesh.ask("web", port)
+        async with client(mesh) as peer:
+            await peer.send(request("/", "X-Request-Id: 7"))
+            await until(lambda: mesh.server.waiting)
+            serve(mesh, server.port)
+            mesh.ask("web", port)
+            assert mesh.server.waiting
+            mesh.push(late)
+            assert not mesh.server.waiting
+            assert (await peer.response())[1] == request("/", "X-Request-Id: 7")
+        (text,) = await mesh.lines(1)
+        assert text.endswith('"spiffe://cluster.local/ns/apps/sa/late"')
+
+
+async def test_a_client_that_gives_up_waiting_is_forgotten() -> None:
+    async with running() as mesh:
+        mesh.ask("nothing")
+        peer = await dial(mesh)
+        await until(lambda: mesh.server.waiting)
+        peer.reset()
+        (arrival,) = mesh.server.waiting
+        serve(mesh)
+        mesh.push(service("nothing"))
+        await until(lambda: not mesh.server.waiting)
+        assert arrival.tick == 0
+
+
+async def test_waiting_connections_are_limited() -> None:
+    async with running(Limits(waiting=2)) as mesh:
+        mesh.ask("nothing")
+        held = [await dial(mesh) for _ in range(2)]
+        await until(lambda: len(mesh.server.waiting) == 2)
+        await refused(mesh)
+        assert mesh.worker.stats.refused == {"limit": 1}
+        for peer in held:
+            peer.writer.transport.abort()
+
+
+async def test_connections_are_limited() -> None:
+    async with running(Limits(connections=2)) as mesh, upstream() as server:
+        serve(mesh, server.port)
+        async with client(mesh) as first, client(mesh) as second:
+            await first.get()
+            await second.get()
+            await refused(mesh)
+            await first.get()
+        await until(lambda: not mesh.worker.connections)
+        async with client(mesh) as third:
+            await third.get()
+
+
+async def test_workloads_are_served_as_bytes() -> None:
+    async with running() as mesh, upstream() as server:
+        serve(mesh)
+        gate = service("web").waypoint
+        target = Workload(uid="w", namespace=NAMESPACE, addresses=(bytes([127, 0, 0, 1]),))
+        mesh.push(replace(target, waypoint=gate))
+        mesh.asked = ("w", server.port, FLOW_WAYPOINT)
+        async with client(mesh) as peer:
+            await peer.send(b"GET / HTTP/1.0\r\n\r\n")
+            assert (await peer.response())[1] == b"hello"
+        assert server.heads == [b"GET / HTTP/1.0\r\n\r\n"]
+
+
+async def test_idle_connections_to_what_left_are_closed() -> None:
+    async with running() as mesh, upstream() as server:
+        serve(mesh, server.port)
+        now = mesh.worker.time
+        async with client(mesh) as peer:
+            await peer.get()
+            mesh.push(service("web", mine=False))
+            mesh.worker.targets.now = lambda: now() + GRACE + 1
+            assert await peer.rest() == b""
+
+
+# Draining
+
+
+async def test_what_is_under_way_is_finished() -> None:
+    go = asyncio.Event()
+
+    async def slow(peer: Peer) -> None:
+        await peer.head()
+        await go.wait()
+        await peer.send(ok())
+
+    async with running() as mesh, upstream(slow) as server:
+        serve(mesh, server.port)
+        async with client(mesh) as busy, client(mesh) as idle:
+            await busy.send(request())
+            await until(lambda: server.connections)
+            await until(lambda: mesh.worker.connections == 2)
+            draining = mesh.worker.tasks.spawn(mesh.server.drain(5, idle=0.1), "drain")
+            assert await idle.rest() == b""
+            with pytest.raises(ConnectionRefusedError):
+                await dial(mesh)
+            assert not draining.done()
+            go.set()
+            head, body = await busy.response()
+            assert b"connection: close\r\n" in head
+            assert body == b"hello"
+            assert await busy.rest() == b""
+        await draining
+
+
+async def test_a_last_request_is_answered_and_told_to_go() -> None:
+    async with running() as mesh, upstream() as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            await peer.get()
+            draining = mesh.worker.tasks.spawn(mesh.server.drain(5, idle=2), "drain")
+            await until(lambda: mesh.worker.draining)
+            head, _ = await peer.get()
+            assert b"connection: close\r\n" in head
+            assert await peer.rest() == b""
+        await draining
+
+
+async def test_draining_ends_in_time() -> None:
+    async def never(peer: Peer) -> None:
+        await peer.rest()
+
+    async with running() as mesh, upstream(never) as server:
+        serve(mesh, server.port)
+        http = await dial(mesh)
+        await http.send(request())
+        await until(lambda: server.connections == 1)
+        mesh.ask("web", TCP_PORT)
+        tcp = await dial(mesh)
+        await until(lambda: server.connections == 2)
+        mesh.ask("nothing")
+        waiting = await dial(mesh)
+        await until(lambda: mesh.server.waiting)
+        started = mesh.worker.time()
+        await mesh.server.drain(0.2)
+        assert mesh.worker.time() - started < 2
+        await until(lambda: not mesh.worker.connections)
+        for peer in (http, tcp, waiting):
+            peer.writer.transport.abort()
+
+
+def test_the_original_address() -> None:
+    mapped = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 1])
+    for packed, text in ((mapped, "10.0.0.1:80"), (bytes(15) + b"\1", "[::1]:80")):
+        answer = bytes(16) + packed + (80).to_bytes(2, "big") + bytes(6)
+        assert original(parse_peer(answer)) == text
+
+
+def test_the_caller_is_known() -> None:
+    assert CLIENT == "Kubernetes//Pod/apps/client"
