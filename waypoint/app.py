@@ -56,7 +56,12 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         worker = Worker(
             loop=loop, tasks=tasks, targets=targets, log=log, stats=stats, limits=Limits()
         )
-        server = IdentityServer(worker, peer_of=peer_query, source_of=state.workload_by_hash)
+        server = IdentityServer(
+            worker,
+            peer_of=peer_query,
+            source_of=state.workload_by_hash,
+            informed=lambda: mesh.connected,
+        )
 
         def on_change(changes: Changes) -> None:
             targets.apply(changes)

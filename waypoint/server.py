@@ -34,7 +34,7 @@ class Arrival(asyncio.Protocol):
     the kernel's answer is all that decides that, nothing the client sends.
     """
 
-    __slots__ = ("deadline", "early", "ended", "peer", "server", "tick", "transport")
+    __slots__ = ("deadline", "early", "ended", "peer", "server", "since", "tick", "transport")
 
     transport: asyncio.Transport
 
@@ -44,6 +44,7 @@ class Arrival(asyncio.Protocol):
         #: What came before reading could be paused.
         self.early = b""
         self.ended = False
+        self.since = 0.0
         self.deadline = 0.0
         self.tick = 0
 
@@ -67,7 +68,8 @@ class Arrival(asyncio.Protocol):
             self.refuse("limit")
             return
         server.waiting.add(self)
-        self.deadline = worker.time() + worker.limits.unknown
+        self.since = worker.time()
+        self.deadline = self.since + worker.limits.unknown
         worker.wheel.set(self, self.deadline)
         worker.loop.call_soon(self.pause)
 
@@ -105,6 +107,10 @@ class Arrival(asyncio.Protocol):
         """Refuse what is still unknown after its time."""
         if now < self.deadline:
             return self.deadline
+        limits = self.server.worker.limits
+        if not self.server.informed() and now < self.since + limits.unheard:
+            self.deadline = now + min(limits.unknown, 1.0)
+            return self.deadline
         self.server.waiting.discard(self)
         known = self.peer is not None and self.server.worker.targets.find(self.peer)
         self.refuse("unknown_source" if known else "unknown_target")
@@ -115,7 +121,7 @@ class IdentityServer:
     """Accepts connections and hands them to who serves their target.
 
     peer_of asks the kernel about an accepted socket; source_of finds a workload by
-    the hash of its uid.
+    the hash of its uid; informed: whether the control plane is heard right now.
     """
 
     def __init__(
@@ -124,8 +130,10 @@ class IdentityServer:
         *,
         peer_of: PeerQuery,
         source_of: Callable[[int], Workload | None],
+        informed: Callable[[], bool],
     ) -> None:
         self.worker = worker
+        self.informed = informed
         self.peer_of = peer_of
         self.source_of = source_of
         self.waiting: set[Arrival] = set()

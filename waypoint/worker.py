@@ -44,8 +44,11 @@ class Limits:
     linger: float = 5.0
     #: What was written to a peer that reads no more is kept so long.
     flush: float = 60.0
-    #: How long a connection may wait for xDS to tell who and what it is for.
+    #: How long a connection may wait for xDS to tell who and what it is for; and
+    #: while we hear nothing from the control plane, which its node may hear again
+    #: before us: longer than the client's back-off.
     unknown: float = 5.0
+    unheard: float = 20.0
     #: Bytes of pipelined requests that wait, per connection.
     pipelined: int = 64 * 1024
     #: Above this, a write buffer stops what fills it.

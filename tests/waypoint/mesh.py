@@ -105,6 +105,7 @@ class Mesh:
     source: int = name_hash(CLIENT)
     asked: tuple[str, int, int] = ("", 0, FLOW_WAYPOINT | FLOW_SERVICE)
     proven: bool = True
+    informed: bool = True
     pods: dict[str, Workload] = field(default_factory=dict)
 
     def push(self, *resources: Service | Workload, removed: tuple[str, ...] = ()) -> None:
@@ -194,6 +195,7 @@ async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
             worker,
             peer_of=lambda _connection: mesh.answer(),
             source_of=state.workload_by_hash,
+            informed=lambda: mesh.informed,
         )
         mesh = Mesh(state, worker, server, log)
         gate = replace(service("gate", mine=False), ports=())

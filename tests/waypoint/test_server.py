@@ -74,6 +74,22 @@ async def test_what_stays_unknown_is_reset_in_the_end(what: str) -> None:
         assert not mesh.server.waiting
 
 
+@pytest.mark.parametrize("heard_again", [True, False])
+async def test_what_is_unknown_waits_longer_while_nothing_is_heard(heard_again: bool) -> None:
+    unheard = 30.0 if heard_again else 0.3
+    async with running(Limits(unknown=0.1, unheard=unheard)) as mesh:
+        serve(mesh)
+        mesh.informed = False
+        mesh.ask("nothing")
+        async with client(mesh):
+            started = mesh.worker.time()
+            await until(lambda: mesh.worker.time() > started + 0.25)
+            assert mesh.server.waiting
+            mesh.informed = heard_again
+            await until(lambda: not mesh.server.waiting)
+        assert mesh.worker.stats.refused == {"unknown_target": 1}
+
+
 @pytest.mark.parametrize("port", [80, TCP_PORT])
 async def test_what_is_pushed_in_time_is_served(port: int) -> None:
     async def echo(peer: Peer) -> None:

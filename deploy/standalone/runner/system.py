@@ -19,7 +19,7 @@ from deploy.standalone.runner.restart import RestartDelay
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[3]
-RETRY_FROM, RETRY_TO = 0.1, 10.0
+RETRY_FROM, RETRY_TO = 0.1, 5.0
 POLL = 0.02
 #: Programs are compiled the first time; on a busy machine that takes a while.
 START_TIMEOUT = 120.0
