@@ -280,8 +280,7 @@ class Downstream(asyncio.Protocol):
         self.exchange = None
         if self.holds:
             self.release(CONNECTING | UPSTREAM)
-        if not keep or self.close_after or self.body is not None:
-            # A body that nobody waits for any more is not told from a request.
+        if not keep:
             self.shut()
         elif self.buffer:
             self.advance()

@@ -112,7 +112,7 @@ class Exchange:
             elif cluster.known:
                 self.answer(503, "UH", "no_healthy_upstream", replies.NO_ENDPOINT)
             else:
-                self.answer(503, "NC", "cluster_not_found", replies.NO_CLUSTER)
+                self.answer(self.not_found(), "NC", "cluster_not_found", replies.NO_CLUSTER)
             return
         self.endpoint = endpoint
         upstream = endpoint.take()
@@ -120,6 +120,11 @@ class Exchange:
             self.connect(endpoint)
         else:
             self.send(upstream)
+
+    def not_found(self) -> int:
+        """The status that the route has for a cluster that isn't there."""
+        action = self.plan.route.action if self.plan.route else None
+        return action.not_found if isinstance(action, Forward) else 503
 
     def connect(self, endpoint: Endpoint) -> None:
         """Open a connection; what comes of the body meanwhile stays with the client."""
@@ -202,7 +207,11 @@ class Exchange:
     # The response
 
     def keeps(self) -> bool:
-        """Whether the client's connection may have another request after this."""
+        """Whether the client's connection may have another request after this.
+
+        Not while the body of this one is still to come: nobody waits for it any
+        more, and what comes could be it or a request.
+        """
         down = self.down
         if down.close_after or self.worker.draining:
             return False

@@ -43,7 +43,9 @@ MATCH = {
     "prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive",
     "headers", "query_parameters",
 }  # fmt: skip
-ACTION = {"cluster", "weighted_clusters", "timeout"}
+ACTION = {"cluster", "weighted_clusters", "timeout", "cluster_not_found_response_code"}
+#: RouteAction.ClusterNotFoundResponseCode → status.
+NOT_FOUND = {0: 503, 1: 404, 2: 500}
 WEIGHTED = {"clusters", "total_weight"}
 CLUSTER_WEIGHT = {"name", "weight"}
 HEADER = {
@@ -152,7 +154,10 @@ def forward(message: route_components_pb2.RouteAction, at: str) -> Forward:
             raise RouteError(f"{at}cluster_specifier is missing")
     if timeout is not None and timeout < 0:
         raise RouteError(f"{at}timeout {timeout} s is negative")
-    return Forward(clusters, timeout)
+    if (not_found := NOT_FOUND.get(message.cluster_not_found_response_code)) is None:
+        code = message.cluster_not_found_response_code
+        raise RouteError(f"{at}cluster_not_found_response_code {code} is not known here")
+    return Forward(clusters, timeout, not_found)
 
 
 def weighted_clusters(

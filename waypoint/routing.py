@@ -29,10 +29,12 @@ class Forward:
     """Send the request on.
 
     timeout: seconds from the whole request to the whole response; None: no limit.
+    not_found: the status where the chosen cluster's name leads to nothing.
     """
 
     clusters: tuple[WeightedCluster, ...]
     timeout: float | None = None
+    not_found: int = 503
     bounds: tuple[int, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -111,6 +111,9 @@ def test_no_matching_rule_is_404_and_a_missing_backend_500(mesh: MeshHandle) -> 
     eventually(lambda: set(ask(mesh, 3)) == {"404 -"}, "404 for what no rule matches")
     mesh.write("route.yaml", route_file("- backendRefs:\n  - name: missing\n    port: 80\n"))
     eventually(lambda: set(ask(mesh, 3)) == {"500 -"}, "500 for a backend that isn't there")
+    half = "- backendRefs:\n  - name: missing\n    port: 80\n  - name: web-v1\n    port: 80\n"
+    mesh.write("route.yaml", route_file(half))
+    eventually(lambda: set(ask(mesh, 30)) == {"500 -", "200 web-v1"}, "500 for its share only")
     dump = mesh.dump("control")
     assert any("missing" in json.dumps(e) for e in dump["errors"]), dump["errors"]
 

@@ -151,6 +151,18 @@ async def test_each_direction_is_held_by_its_reader() -> None:
         assert to_server.take() == ["abort"]
 
 
+async def test_a_client_that_stops_sending_is_gone_whatever_is_still_to_be_written() -> None:
+    async with running() as mesh:
+        serve(mesh)
+        (down, to_client), (_, to_server) = join_client(mesh), join_server(mesh)
+        down.data_received(request())
+        to_client.unsent = 1000
+        to_server.take()
+        assert not down.eof_received()
+        assert to_server.take() == ["abort"]
+        down.connection_lost(None)
+
+
 async def test_holds_end_with_the_exchange() -> None:
     async with running() as mesh:
         serve(mesh)

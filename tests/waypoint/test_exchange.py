@@ -102,14 +102,22 @@ async def test_nobody_there_is_503_uh() -> None:
         assert " 503 UH no_healthy_upstream " in text
 
 
-async def test_an_unknown_cluster_is_503_nc() -> None:
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, 503),
+        ({"clusterNotFoundResponseCode": "NOT_FOUND"}, 404),
+        ({"clusterNotFoundResponseCode": "INTERNAL_SERVER_ERROR"}, 500),
+    ],
+)
+async def test_an_unknown_cluster_is_nc(said: dict[str, str], expected: int) -> None:
     async with running() as mesh:
-        route = {"match": {"prefix": "/"}, "route": to("nowhere")}
+        route = {"match": {"prefix": "/"}, "route": {**to("nowhere"), **said}}
         mesh.push(service("web", routes("web", host(route))))
         mesh.ask("web")
         status, text = await status_of(mesh)
-        assert status == 503
-        assert " 503 NC cluster_not_found " in text
+        assert status == expected
+        assert f" {expected} NC cluster_not_found " in text
 
 
 async def test_a_refused_connection_is_503_uf() -> None:

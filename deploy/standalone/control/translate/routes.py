@@ -98,8 +98,13 @@ def envoy_route(attached: AttachedRoute, index: int, match: RouteMatch) -> Any:
 
 
 def route_action(shares: list[Backend], rule: RouteRule) -> Any:
-    """Where the requests go, and for how long at most. No timeout is written as 0."""
+    """Where the requests go, and for how long at most. No timeout is written as 0.
+
+    The share of a backend that can't be used gets 500 (Gateway API).
+    """
     action = envoy.RouteAction(timeout=duration(rule.timeout))
+    if not all(share.valid for share in shares):
+        action.cluster_not_found_response_code = envoy.RouteAction.INTERNAL_SERVER_ERROR
     if len(shares) == 1:
         action.cluster = destination(shares[0])
         return action

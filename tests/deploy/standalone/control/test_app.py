@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 import signal
@@ -19,12 +20,17 @@ from envoy.service.discovery.v3 import ads_pb2_grpc
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
 from deploy.standalone.client import ControlClient, ControlError
+from deploy.standalone.control.ads.gate import Gate
+from deploy.standalone.control.app import open_gate
+from deploy.standalone.control.engine import Engine
+from deploy.standalone.control.state import StateStore
 from deploy.standalone.control.translate.resources import ADDRESS_TYPE
 from deploy.standalone.control.waypoints import PACKAGES
 from tests.deploy.standalone.control.conftest import DAEMON
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     GATEWAY,
+    SETTINGS,
     deployment,
     documents,
     service,
@@ -164,6 +170,20 @@ def test_a_restarted_process_pushes_nothing_before_the_nodes_have_reported(
         names = first_answer(port)
         assert time.monotonic() - started > 1, "nobody said synced: it waits"
         assert len(names) == 2, "and then answers with what it was told"
+
+
+async def test_the_gate_opens_when_what_was_reported_is_in_the_view(tmp_path: Path) -> None:
+    engine = Engine(SETTINGS, StateStore(tmp_path))
+    gate = Gate(SETTINGS.nodes)
+    gate.synced("node1")
+    engine.touch()
+    opening = asyncio.ensure_future(open_gate(gate, engine))
+    await asyncio.wait_for(gate.complete.wait(), SECONDS)
+    await asyncio.sleep(0)
+    assert not gate.opened.is_set()
+    await engine.step()
+    await asyncio.wait_for(opening, SECONDS)
+    assert gate.opened.is_set()
 
 
 def test_what_prevents_a_start_is_said(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from deploy.standalone.control.state import StateStore
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     FILE,
+    GATEWAY,
     SETTINGS,
     deployment,
     documents,
@@ -56,6 +57,18 @@ async def test_pods_that_are_gone_leave_no_status(tmp_path: Path) -> None:
     assert engine.statuses == {}
     with pytest.raises(UnknownError, match="there is no pod"):
         engine.set_status(name, PodStatus("x"))
+
+
+async def test_addresses_and_waypoints_in_use_outlast_the_process(tmp_path: Path) -> None:
+    engine = await loaded(tmp_path)
+    engine.set_catalog(engine.catalog.loaded(FILE, read(documents(TEXT, GATEWAY))))
+    await engine.step()
+    for name, each in engine.view.pods.items():
+        engine.set_status(name, PodStatus(each.pod.uid, ready=True))
+    await engine.step()
+    again = Engine(SETTINGS, StateStore(tmp_path))
+    assert again.carried.addresses == engine.view.allocations.addresses
+    assert again.carried.waypoints == {("shop", "waypoint")}
 
 
 async def test_a_full_disk_is_said_and_the_mesh_goes_on(

@@ -160,6 +160,8 @@ def test_the_share_of_an_invalid_backend_reaches_nobody() -> None:
         ("outbound|80||v1.shop.svc.cluster.local", 1),
         ("outbound|80||gone.shop.svc.cluster.local.invalid", 1),
     ]
+    code = found["route"]["clusterNotFoundResponseCode"]  # type: ignore[index]
+    assert code == "INTERNAL_SERVER_ERROR"
 
 
 def test_routes_go_to_waypoints_only_and_daemons_see_no_edit() -> None:
