@@ -22,9 +22,9 @@ def do_delete(args: Namespace) -> int:
     return _each(args.file, MeshPlace(args.name).control().delete)
 
 
-def _each(files: Sequence[str], send: Callable[[str], list[Applied]]) -> int:
+def _each(files: Sequence[str], send: Callable[[str, Path | None], list[Applied]]) -> int:
     for file, text in [(file, _read(file)) for file in files]:
-        applied = send(text)
+        applied = send(text, None if file == "-" else Path(file))
         if not applied:
             print(f"{file}: no objects", file=sys.stderr)
         for each in applied:

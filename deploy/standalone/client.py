@@ -92,13 +92,16 @@ class ControlClient:
         answer: dict[str, Any] = self._ask("GET", f"/v1/snapshot?{urlencode(asked)}")
         return answer
 
-    def apply(self, text: str) -> list[Applied]:
-        """Create or change the objects of a YAML text; all of them or none."""
-        return _applied(self._ask("POST", "/v1/apply", text))
+    def apply(self, text: str, file: Path | None = None) -> list[Applied]:
+        """Create or change the objects of a YAML text; all of them or none.
 
-    def delete(self, text: str) -> list[Applied]:
+        file: where the text is from, for messages and relative working directories.
+        """
+        return _applied(self._ask("POST", f"/v1/apply{_from(file)}", text))
+
+    def delete(self, text: str, file: Path | None = None) -> list[Applied]:
         """Delete the objects that a YAML text names."""
-        return _applied(self._ask("POST", "/v1/delete", text))
+        return _applied(self._ask("POST", f"/v1/delete{_from(file)}", text))
 
     def dump(self) -> dict[str, Any]:
         """Return what the control plane knows: services, workloads, objects, errors."""
@@ -118,6 +121,10 @@ class ControlClient:
         if reply.status >= 400:
             raise ControlRefusedError(reply.status, _message(reply.status, content))
         return json.loads(content)
+
+
+def _from(file: Path | None) -> str:
+    return "" if file is None else "?" + urlencode({"file": str(file.resolve())})
 
 
 def _applied(answer: Mapping[str, Any]) -> list[Applied]:

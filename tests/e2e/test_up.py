@@ -137,6 +137,14 @@ def test_apply_and_delete(folder: Path) -> None:
             ),
             "the applied service answers",
         )
+        local = folder.parent / "local.yaml"
+        local.write_text(
+            idle("local", "apps").replace("    command:", "    workingDir: here\n    command:")
+        )
+        (folder.parent / "here").mkdir()
+        assert "created" in mesh.tandem("apply", "-f", str(local))
+        mesh.wait_ready()
+        assert mesh.run("local", "pwd", namespace="apps").stdout.strip().endswith("/here")
         assert "deleted" in mesh.tandem("delete", "-f", str(extra))
         eventually(
             lambda: (

@@ -112,6 +112,26 @@ async def test_what_is_pushed_in_time_is_served(port: int) -> None:
         assert text.endswith('"spiffe://cluster.local/ns/apps/sa/late"')
 
 
+async def test_a_waiting_client_is_not_read_from() -> None:
+    size = 8 << 20
+    got: list[int] = []
+
+    async def sink(peer: Peer) -> None:
+        got.append(len(await peer.rest()))
+
+    async with running() as mesh, upstream(sink) as server:
+        mesh.ask("web", TCP_PORT)
+        async with client(mesh) as peer:
+            await until(lambda: mesh.server.waiting)
+            (arrival,) = mesh.server.waiting
+            peer.writer.write(b"x" * size)
+            peer.writer.write_eof()
+            await until(lambda: not arrival.transport.is_reading())
+            serve(mesh, server.port)
+            assert len(arrival.early) < 1 << 20
+            await until(lambda: got == [size])
+
+
 async def test_a_client_that_gives_up_waiting_is_forgotten() -> None:
     async with running() as mesh:
         mesh.ask("nothing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_apply_prints_what_became_of_each_object(
     file.write_text("kind: HTTPRoute\n")
     assert main(["apply", "--name", mesh.name, "-f", str(file)]) == 0
     assert capsys.readouterr().out == "httproute/bookinfo/reviews configured\n"
-    assert mesh.api.asked == [("POST", "/v1/apply", "kind: HTTPRoute\n")]
+    path = "/v1/apply?" + urlencode({"file": str(file)})
+    assert mesh.api.asked == [("POST", path, "kind: HTTPRoute\n")]
 
 
 def test_delete_reads_standard_input(
