@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
 def generate(target: Path) -> None:
     """Generate everything below a folder that mirrors the repository's layout."""
     protos = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "proto").glob("*.proto"))
+    plugins = (Path(sys.executable).with_name(p) for p in PLUGINS)
     protoc = [sys.executable, "-m", "grpc_tools.protoc", "-I."]
-    for plugin in ("protoc-gen-mypy", "protoc-gen-mypy_grpc"):
-        protoc.append(f"--plugin={Path(sys.executable).with_name(plugin)}")
+    protoc += [f"--plugin={plugin}" for plugin in plugins]
     messages = [f"--python_out={target}", f"--mypy_out=quiet:{target}"]
     services = [f"--grpc_python_out={target}", f"--mypy_grpc_out=quiet:{target}"]
     subprocess.run([*protoc, *messages, *protos], cwd=ROOT, check=True)
