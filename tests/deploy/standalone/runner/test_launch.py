@@ -81,7 +81,9 @@ def test_streams_and_exit_status_are_passed_through(pod: dict[str, Any]) -> None
 
 def test_ignored_signals_are_not_inherited(pod: dict[str, Any]) -> None:
     done = run(pod, "grep", "SigIgn", "/proc/self/status")
-    assert int(done.stdout.split()[1], 16) == 0
+    ignored = int(done.stdout.split()[1], 16)
+    # Signals 32 and 33 are the C library's own: nobody can set them back.
+    assert ignored & ~(0b11 << 31) == 0
 
 
 @pytest.mark.parametrize(
