@@ -7,7 +7,7 @@ program     executes operations in slices, and remembers what didn't fit
 enroll      pods that ZDS names: their map entry, socket lookup, sysctl
 departed    network namespaces that ended, and the flows that they left
 agent       ties the above to the xDS and ZDS streams; says when it is ready
-admin       readiness, /config_dump and /debug/tables over HTTP
+dumps       /config_dump and /debug/tables, for the admin port
 config      the process's settings; the only reader of the environment
 app         the composition root
 

@@ -8,23 +8,25 @@ import logging
 import time
 from contextlib import AsyncExitStack
 
+from bpf.errors import BpfError
 from bpf.knobs import Knobs
 from bpf.loader import load
 from bpf.maps import Maps
 from bpf.probe import missing_features
-from daemon.admin import Admin
 from daemon.agent import Agent
 from daemon.config import Config
 from daemon.departed import Departed
 from daemon.desired import Desired
 from daemon.dumps import config_dump, tables
 from daemon.enroll import Enroller
-from daemon.errors import ConfigError, UnsupportedError
+from daemon.errors import KernelProgramsError, UnsupportedError
 from daemon.pod_netns import KernelPodNetns
 from daemon.program import Programmer, dump
 from daemon.reconcile import Programmed
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
 from ztunnel_compat.drivers.zds_client import ZdsClient
+from ztunnel_compat.runtime.admin import Admin
+from ztunnel_compat.runtime.errors import ConfigError
 from ztunnel_compat.runtime.tasks import Tasks, until_signal
 from ztunnel_compat.state import WorkloadState
 
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 async def run(config: Config) -> None:
     """Serve one node until SIGTERM or SIGINT, then leave everything pinned.
 
-    Raises DaemonError or BpfError when the node can't be served.
+    Raises ProcessError when the node can't be served.
     """
     async with AsyncExitStack() as stack:
         # First, so that a second agent on the node ends before it attaches anything.
@@ -49,15 +51,8 @@ async def run(config: Config) -> None:
         desired = Desired(state, config.network, programmed.pods)
         agent = Agent(desired, Programmer(maps, programmed))
         mesh = MeshClient(
-            target=config.xds_address,
-            node=NodeInfo(
-                role="ztunnel",
-                ip=config.instance_ip,
-                pod=config.pod_name,
-                namespace=config.pod_namespace,
-                node_name=config.node_name,
-                cluster_id=config.cluster_id,
-            ),
+            target=config.proxy.xds_address,
+            node=NodeInfo.of("ztunnel", config.proxy),
             state=state,
             on_change=agent.on_change,
         )
@@ -65,7 +60,7 @@ async def run(config: Config) -> None:
         departed = Departed(maps.flows, tasks)
         stack.callback(departed.close)
         enroller = Enroller(
-            config.cluster_id,
+            config.proxy.cluster_id,
             desired,
             agent.programmer,
             KernelPodNetns(config.pin_dir),
@@ -76,7 +71,7 @@ async def run(config: Config) -> None:
             config=config, mesh=mesh, zds=zds, enroller=enroller, agent=agent, maps=maps
         )
         admin.pages["/debug/tables"] = lambda: tables(programmed, state)
-        admin.unready = f"no complete push from {config.xds_address} yet"
+        admin.unready = f"no complete push from {config.proxy.xds_address} yet"
         tasks.spawn(zds.run(), "enrolment")
         tasks.spawn(mesh.run(), "xDS client")
         tasks.spawn(agent.run(mesh.synced), "reconciliation")
@@ -102,8 +97,11 @@ def take_kernel(config: Config) -> tuple[Maps, Programmed]:
         raise UnsupportedError(f"with pods below {config.cgroup_root} this node lacks: {lacks}")
     if not config.cgroup_root.is_dir():
         raise ConfigError(f"CGROUP_ROOT={str(config.cgroup_root)!r} is no directory")
-    loaded = load(config.pin_dir, config.cgroup_root, Knobs())
-    maps = Maps.open(config.pin_dir)
+    try:
+        loaded = load(config.pin_dir, config.cgroup_root, Knobs())
+        maps = Maps.open(config.pin_dir)
+    except BpfError as error:
+        raise KernelProgramsError(f"programs below {config.pin_dir}: {error}") from error
     started = time.monotonic()
     programmed = dump(maps)
     logger.info(

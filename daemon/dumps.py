@@ -16,6 +16,7 @@ from daemon.reconcile import Programmed
 from ztunnel_compat.drivers.mesh_client import MeshClient
 from ztunnel_compat.drivers.zds_client import ZdsClient
 from ztunnel_compat.names import name_hash
+from ztunnel_compat.runtime.settings import shown
 from ztunnel_compat.state import WorkloadState
 
 
@@ -63,7 +64,7 @@ def config_dump(
         "counters": {counter.name: value for counter, value in maps.counters().items()},
         "xds": mesh.status(),
         "zds": zds.status(),
-        "config": {name: str(value) for name, value in dataclasses.asdict(config).items()},
+        "config": shown(config),
         "version": {"tandem": tandem_version(), "layout": LAYOUT_HASH},
     }
 

@@ -1,29 +1,27 @@
 """What can go wrong in the node agent.
 
-DaemonError
-├── ConfigError     a setting that is missing or can't be used
-├── UnsupportedError  the kernel or the privileges lack something needed
-├── ListenError     an address to listen on that can't be had
-└── EnrollError     a pod that can't be enrolled
+ProcessError
+└── DaemonError
+    ├── UnsupportedError     the kernel or the privileges lack something needed
+    ├── KernelProgramsError  programs or maps can't be loaded or adopted
+    └── EnrollError          a pod that can't be enrolled
 """
 
 from __future__ import annotations
 
+from ztunnel_compat.runtime.errors import ProcessError
 
-class DaemonError(Exception):
+
+class DaemonError(ProcessError):
     """Base of all errors of this package."""
-
-
-class ConfigError(DaemonError):
-    """Settings are missing or can't be used; the message names each of them."""
 
 
 class UnsupportedError(DaemonError):
     """The kernel lacks features; the message names each, and who has it."""
 
 
-class ListenError(DaemonError):
-    """An address to listen on is taken; the message says by what, usually."""
+class KernelProgramsError(DaemonError):
+    """Programs or maps can't be loaded or adopted; the message is the loader's."""
 
 
 class EnrollError(DaemonError):

@@ -9,11 +9,9 @@ import resource
 import sys
 from contextlib import AsyncExitStack
 
-from waypoint.admin import Admin
 from waypoint.clusters import Clusters
 from waypoint.config import Config
 from waypoint.dumps import config_dump
-from waypoint.errors import ListenError
 from waypoint.log_writer import LogWriter, writer_to
 from waypoint.memory import keep_buffers
 from waypoint.server import IDENTITY_PORT, IdentityServer, PeerQuery
@@ -22,6 +20,8 @@ from waypoint.stats import Stats
 from waypoint.targets import Targets
 from waypoint.worker import Limits, Worker
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
+from ztunnel_compat.runtime.admin import Admin
+from ztunnel_compat.runtime.errors import ListenError
 from ztunnel_compat.runtime.tasks import Tasks, until_signal
 from ztunnel_compat.state import Changes, WorkloadState
 
@@ -34,7 +34,7 @@ TICK = 1.0
 
 
 async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Raises WaypointError.
+    """Serve until SIGTERM or SIGINT, then drain. Raises ProcessError.
 
     peer_query asks who made an accepted connection.
     """
@@ -49,7 +49,7 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         targets = Targets(
             state=state,
             clusters=Clusters(state),
-            namespace=config.pod_namespace,
+            namespace=config.proxy.pod_namespace,
             gateway=config.gateway_name,
             now=loop.time,
         )
@@ -68,22 +68,16 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
             server.retry()
 
         mesh = MeshClient(
-            target=config.xds_address,
-            node=NodeInfo(
-                role="waypoint",
-                ip=config.instance_ip,
-                pod=config.pod_name,
-                namespace=config.pod_namespace,
-                node_name=config.node_name,
-                cluster_id=config.cluster_id,
-            ),
+            target=config.proxy.xds_address,
+            node=NodeInfo.of("waypoint", config.proxy),
             state=state,
             on_change=on_change,
         )
-        admin = Admin(lambda: config_dump(config, server, mesh))
+        admin = Admin()
+        admin.pages["/config_dump"] = lambda: config_dump(config, server, mesh)
         stack.push_async_callback(admin.close)
         await admin.start()
-        admin.unready = f"no complete push from {config.xds_address} yet"
+        admin.unready = f"no complete push from {config.proxy.xds_address} yet"
         tasks.spawn(mesh.run(), "xDS client")
         tasks.spawn(tick(worker), "deadlines")
         tasks.spawn(serve(server, mesh, admin), "identity port")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from waypoint.config import Config
@@ -10,6 +9,7 @@ from waypoint.routing import dump_table
 from waypoint.server import IdentityServer
 from waypoint.targets import Target, Targets
 from ztunnel_compat.drivers.mesh_client import MeshClient
+from ztunnel_compat.runtime.settings import shown
 
 
 def config_dump(config: Config, server: IdentityServer, mesh: MeshClient) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def config_dump(config: Config, server: IdentityServer, mesh: MeshClient) -> dic
     worker = server.worker
     targets = worker.targets
     return {
-        "config": asdict(config),
+        "config": shown(config),
         "xds": mesh.status(),
         **targets.state.dump(),
         "targets": dump_targets(targets),

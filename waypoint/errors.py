@@ -1,8 +1,6 @@
 """What can go wrong in the waypoint.
 
 WaypointError
-├── ConfigError    the environment doesn't say what is needed
-├── ListenError    a port is taken
 ├── RouteError     a RouteConfiguration that can't be honoured in full
 └── MessageError   an HTTP message that must not be passed on
 """
@@ -12,14 +10,6 @@ from __future__ import annotations
 
 class WaypointError(Exception):
     """Base of all errors of this package."""
-
-
-class ConfigError(WaypointError):
-    """A variable of the environment is missing or can't be used."""
-
-
-class ListenError(WaypointError):
-    """A port can't be listened on."""
 
 
 class RouteError(WaypointError):

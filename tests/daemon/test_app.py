@@ -223,5 +223,5 @@ async def test_a_second_agent_on_a_node_changes_nothing(node: Node) -> None:
         await node.daemon.start()
         assert node.daemon.process is not None
         assert await asyncio.wait_for(node.daemon.process.wait(), 20) == 1
-        assert "is another node agent running here?" in node.daemon.log
+        assert "is another one of us running here?" in node.daemon.log
         assert not node.daemon.places.pin_dir.exists()

@@ -24,13 +24,16 @@ from tests.daemon.meshes import (
 )
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
 from ztunnel_compat.drivers.zds_client import ZdsClient
+from ztunnel_compat.runtime.settings import ProxySettings
 
 CONFIG = Config(
-    node_name="n1",
-    instance_ip="10.0.0.1",
-    pod_name="agent",
-    pod_namespace="tandem-system",
-    xds_address="10.0.0.9:15012",
+    proxy=ProxySettings(
+        pod_name="agent",
+        pod_namespace="tandem-system",
+        node_name="n1",
+        instance_ip="10.0.0.1",
+        xds_address="10.0.0.9:15012",
+    ),
     zds_path=Path("/run/zds"),
     pin_dir=Path("/sys/fs/bpf/x"),
     cgroup_root=Path("/sys/fs/cgroup/x"),

@@ -20,8 +20,8 @@ from proto import workload_pb2
 from tests.support.netns import Netns, netns
 from tests.waypoint.test_config import GOOD
 from tests.ztunnel_compat.ads_server import AdsServer, Stream, resource, serving, workload
-from waypoint.admin import ADMIN_PORT, READY_PORT
 from waypoint.server import IDENTITY_PORT
+from ztunnel_compat.runtime.admin import ADMIN_PORT, READY_PORT
 from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 XDS_PORT = 15012

@@ -126,10 +126,12 @@ async def test_a_response_cut_short_is_noticed(start: bytes) -> None:
 
 
 async def test_a_reset_under_a_body_without_framing_is_a_reset() -> None:
+    arrived = asyncio.Event()
+
     async def dies(peer: Peer) -> None:
         await peer.head()
         await peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
-        await asyncio.sleep(0.05)
+        await arrived.wait()
         peer.reset()
 
     async with running() as mesh, upstream(dies) as server:
@@ -137,6 +139,8 @@ async def test_a_reset_under_a_body_without_framing_is_a_reset() -> None:
         async with client(mesh) as peer:
             await peer.send(request())
             await peer.head()
+            assert await peer.exactly(5) == b"hello"
+            arrived.set()
             with pytest.raises(ConnectionResetError):
                 await peer.rest()
 

@@ -15,6 +15,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
 
 from ztunnel_compat.errors import XdsError
+from ztunnel_compat.runtime.settings import ProxySettings
 from ztunnel_compat.xds import Request
 
 Role = Literal["ztunnel", "waypoint"]
@@ -48,6 +49,18 @@ class NodeInfo:
     namespace: str
     node_name: str
     cluster_id: str = "Kubernetes"
+
+    @classmethod
+    def of(cls, role: Role, settings: ProxySettings) -> NodeInfo:
+        """What a process's settings say of it."""
+        return cls(
+            role=role,
+            ip=settings.instance_ip,
+            pod=settings.pod_name,
+            namespace=settings.pod_namespace,
+            node_name=settings.node_name,
+            cluster_id=settings.cluster_id,
+        )
 
     @property
     def id(self) -> str:

@@ -1,5 +1,8 @@
 """What every process needs, whatever it does.
 
+process   from settings to the event loop
+settings  environment variables, with every fault named at once
+admin     readiness, and pages for people, over HTTP
 log       the line format that ztunnel has, on standard error
 tasks     owned background work: a failure ends the process
 backoff   how long to wait before trying again

@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from bpf.netns import in_netns
-from daemon.admin import Admin
-from daemon.errors import ListenError
 from tests.support.netns import netns as new_netns
+from ztunnel_compat.runtime.admin import Admin
+from ztunnel_compat.runtime.errors import ListenError
 
 READY = "http://127.0.0.1:15021/healthz/ready"
 ADMIN = "http://127.0.0.1:15000"
@@ -67,4 +67,4 @@ async def test_a_port_in_use_is_said() -> None:
         finally:
             await second.close()
         assert "port 15021" in str(caught.value)
-        assert "is another node agent running here?" in str(caught.value)
+        assert "is another one of us running here?" in str(caught.value)

@@ -1,6 +1,7 @@
-"""What the waypoint tells about itself, over HTTP.
+"""What a process tells about itself, over HTTP.
 
-``:15021/healthz/ready`` for probes; ``127.0.0.1:15000/config_dump`` for people.
+``:15021/healthz/ready`` for probes; JSON pages on ``127.0.0.1:15000`` for people,
+``/config_dump`` among them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from waypoint.errors import ListenError
+from ztunnel_compat.runtime.errors import ListenError
 
 ADMIN_PORT: Final = 15000
 READY_PORT: Final = 15021
+
+Dump = Callable[[], dict[str, Any]]
 
 
 class Admin:
@@ -24,19 +27,19 @@ class Admin:
     unready: what is being waited for, as text; empty when ready.
     """
 
-    def __init__(self, dump: Callable[[], dict[str, Any]]) -> None:
-        self.dump = dump
+    def __init__(self) -> None:
         self.unready = "starting"
+        self.pages: dict[str, Dump] = {}
         self.runners: list[web.AppRunner] = []
 
-    async def start(self, ready_port: int = READY_PORT, admin_port: int = ADMIN_PORT) -> None:
-        """Listen; raises ListenError."""
+    async def start(self) -> None:
+        """Listen; raises ListenError. Pages may be added afterwards."""
         ready = web.Application()
         ready.router.add_get("/healthz/ready", self.healthz)
-        await self.listen(ready, None, ready_port)
+        await self.listen(ready, None, READY_PORT)
         admin = web.Application()
-        admin.router.add_get("/config_dump", self.config_dump)
-        await self.listen(admin, "127.0.0.1", admin_port)
+        admin.router.add_get("/{page:.*}", self.page)
+        await self.listen(admin, "127.0.0.1", ADMIN_PORT)
 
     async def listen(self, app: web.Application, host: str | None, port: int) -> None:
         """Serve an application; host None is every address."""
@@ -48,7 +51,7 @@ class Admin:
         except OSError as error:
             raise ListenError(
                 f"can't listen on port {port} in this network namespace: {error.strerror}; "
-                "is another waypoint running here?"
+                "is another one of us running here?"
             ) from error
 
     async def close(self) -> None:
@@ -62,7 +65,11 @@ class Admin:
             return web.Response(status=503, text=f"not ready: {self.unready}\n")
         return web.Response(text="ready\n")
 
-    async def config_dump(self, _request: web.Request) -> web.Response:
-        """Everything this waypoint knows, as JSON."""
-        text = await asyncio.to_thread(json.dumps, self.dump(), indent=2)
+    async def page(self, request: web.Request) -> web.Response:
+        """One of the pages as JSON."""
+        dump = self.pages.get(request.path)
+        if dump is None:
+            known = "".join(f"{path}\n" for path in sorted(self.pages))
+            return web.Response(status=404, text=f"no such page; there are:\n{known}")
+        text = await asyncio.to_thread(json.dumps, dump(), indent=2)
         return web.json_response(text=text + "\n")
