@@ -34,8 +34,8 @@ def main(output: Path) -> int:
         return 1
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps(as_json(entries), indent=2) + "\n")
-    print(f"\nkernel {platform.release()}; medians of interleaved rounds;")
-    print("ratio = value / value of `against`\n")
+    print(f"\nkernel {platform.release()}; interleaved rounds, client and server pinned;")
+    print("ratio: median over the rounds of value / value of `against`\n")
     print(table(entries))
     return 0
 

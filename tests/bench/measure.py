@@ -57,28 +57,36 @@ def wrk(
     return Sample(float(rate[1]), busy * 1e6 / int(requests[1]))
 
 
-def in_turn(rounds: int, contenders: dict[str, Callable[[], Sample]]) -> dict[str, Sample]:
-    """Run every contender once a round, the order turning; medians of each."""
+def in_turn(
+    rounds: int, contenders: dict[str, Callable[[], Sample]]
+) -> dict[str, list[Sample]]:
+    """Run every contender once a round, the order turning; the samples of each."""
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     names = list(contenders)
     for number in range(rounds):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             samples[name].append(contenders[name]())
-    return {
-        name: Sample(
-            statistics.median(s.rate for s in taken), statistics.median(s.cpu_us for s in taken)
-        )
-        for name, taken in samples.items()
-    }
+    return samples
 
 
-def compare(name: str, unit: str, medians: dict[str, Sample], mesh: str, against: str) -> Entry:
-    """The entry of one contender beside another."""
-    ours, theirs = medians[mesh], medians[against]
-    ratio = ours.rate / theirs.rate
+def compare(
+    name: str, unit: str, samples: dict[str, list[Sample]], mesh: str, against: str
+) -> Entry:
+    """The entry of one contender beside another.
+
+    The ratio is the median of the rounds' own ratios: a machine that gets slower
+    meanwhile slows both sides of each.
+    """
+    ours, theirs = samples[mesh], samples[against]
+    ratios = [mine.rate / other.rate for mine, other in zip(ours, theirs, strict=True)]
     return Entry(
-        name, round(ours.rate, 1), unit, against, round(ratio, 3), round(ours.cpu_us, 2)
+        name,
+        round(statistics.median(s.rate for s in ours), 1),
+        unit,
+        against,
+        round(statistics.median(ratios), 3),
+        round(statistics.median(s.cpu_us for s in ours), 2),
     )
 
 
