@@ -12,6 +12,7 @@ from deploy.cli.__main__ import main
 from deploy.cli.errors import CommandError
 from deploy.cli.lifecycle import mesh_config
 from deploy.standalone.config import MeshConfig
+from tests.support.nobody import AS_NOBODY
 
 # Holds a mesh's lock until SIGTERM, as its runner does.
 RUNNER = """
@@ -79,8 +80,7 @@ def test_clean_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("words", [["up", "-f", "/"], ["down"], ["clean"]])
 def test_other_users_are_told_to_be_root(words: list[str]) -> None:
-    argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    argv += [sys.executable, "-m", "deploy.cli", *words]
+    argv = [*AS_NOBODY, sys.executable, "-m", "deploy.cli", *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"tandem {words[0]} must run as root" in done.stderr
