@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mesh import MeshHandle, leftovers
+from tests.support.mesh import MeshHandle
 
 _octets = itertools.count(100, 2)
 
@@ -24,14 +24,8 @@ def mesh(
     handle = MeshHandle(name, folder, next(_octets))
     for file, text in request.module.MANIFESTS.items():
         handle.write(file, text)
-    handle.start()
-    try:
-        handle.wait_ready()
+    with handle.up():
         yield handle
-    finally:
-        status = handle.stop()
-    assert status == 0, handle.output.read_text()
-    assert leftovers(name) == []
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -30,9 +28,7 @@ def test_bad_files_are_named_and_everything_else_works(folder: Path) -> None:
         "spec:\n  containers:\n  - name: main\n    image: nginx\n",
     )
     mesh.write("dangling.yaml", route("web", "nowhere", split(1, 1), "apps"))
-    mesh.start()
-    try:
-        mesh.wait_ready()
+    with mesh.up():
         answer = mesh.run("client", "curl", "-sSf", "http://web/", namespace="apps")
         assert '"echo"' in answer.stdout
         found = mesh.dump("control")["errors"]
@@ -42,9 +38,6 @@ def test_bad_files_are_named_and_everything_else_works(folder: Path) -> None:
         assert "command" in errors["image.yaml"]["field"] + errors["image.yaml"]["message"]
         assert any("nowhere" in e["message"] for e in found)
         assert "broken.yaml" in mesh.output.read_text()
-    finally:
-        assert mesh.stop() == 0
-    assert leftovers(mesh.name) == []
 
 
 def test_a_killed_run_is_said_and_cleaned(folder: Path) -> None:
@@ -52,14 +45,10 @@ def test_a_killed_run_is_said_and_cleaned(folder: Path) -> None:
     mesh.write("good.yaml", GOOD)
     mesh.start()
     mesh.wait_ready()
-    assert mesh.process is not None
-    os.kill(mesh.process.pid, signal.SIGKILL)
-    mesh.process.wait()
+    mesh.kill()
     assert leftovers(mesh.name)
     mesh.output.write_text("")
-    mesh.start()
-    try:
-        mesh.wait_ready()
+    with mesh.up():
         assert "left" in mesh.output.read_text() or "stale" in mesh.output.read_text()
         mesh.run("client", "curl", "-sSf", "http://web/", namespace="apps")
         again = MeshHandle(mesh.name, folder, 92)
@@ -69,9 +58,6 @@ def test_a_killed_run_is_said_and_cleaned(folder: Path) -> None:
         assert again.process.wait(30) != 0
         assert mesh.name in again.output.read_text()
         mesh.run("client", "curl", "-sSf", "http://web/", namespace="apps")
-    finally:
-        assert mesh.stop() == 0
-    assert leftovers(mesh.name) == []
 
 
 def test_clean_after_a_killed_run(folder: Path) -> None:
@@ -79,9 +65,7 @@ def test_clean_after_a_killed_run(folder: Path) -> None:
     mesh.write("good.yaml", GOOD)
     mesh.start()
     mesh.wait_ready()
-    assert mesh.process is not None
-    os.kill(mesh.process.pid, signal.SIGKILL)
-    mesh.process.wait()
+    mesh.kill()
     mesh.tandem("clean")
     assert leftovers(mesh.name) == []
 
@@ -114,9 +98,7 @@ def test_an_unprivileged_user_is_told_so(folder: Path) -> None:
 def test_apply_and_delete(folder: Path) -> None:
     mesh = MeshHandle("e2e-apply", folder, 96)
     mesh.write("good.yaml", GOOD)
-    mesh.start()
-    try:
-        mesh.wait_ready()
+    with mesh.up():
         extra = folder.parent / "extra.yaml"
         extra.write_text(service("extra", 80, 8080, namespace="apps", selector="app: echo"))
         assert "created" in mesh.tandem("apply", "-f", str(extra))
@@ -155,6 +137,3 @@ def test_apply_and_delete(folder: Path) -> None:
         assert "spec.ports" in said
         said = mesh.tandem("delete", "-f", str(folder / "good.yaml"), check=False)
         assert "good.yaml" in said
-    finally:
-        assert mesh.stop() == 0
-    assert leftovers(mesh.name) == []

@@ -94,6 +94,24 @@ class MeshHandle:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 
+    def kill(self) -> None:
+        """End it with no chance to clean up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    @contextmanager
+    def up(self) -> Iterator[MeshHandle]:
+        """Run it for the block; then it ends well and leaves nothing."""
+        self.start()
+        try:
+            self.wait_ready()
+            yield self
+        finally:
+            status = self.stop()
+        assert status == 0, self.output.read_text()
+        assert leftovers(self.name) == []
+
     def tandem(self, *arguments: str, check: bool = True, **more: Any) -> str:
         """Run the command line against this mesh; what it prints."""
         command, *rest = arguments
@@ -167,14 +185,12 @@ class MeshHandle:
             assert self.process is not None
             if self.process.poll() is not None:
                 raise AssertionError(f"tandem up ended: {self.output.read_text()}")
-            rows = self.rows("pods")
-            return bool(rows) and all(
-                r["ready"].split("/")[0] == r["ready"].split("/")[-1] for r in rows
-            )
+            if not (self.state / "control.sock").exists():
+                return False
+            counts = [row["ready"].split("/") for row in self.rows("pods")]
+            return bool(counts) and all(have == want for have, want in counts)
 
-        eventually(
-            lambda: (self.state / "control.sock").exists() and ready(), "pods ready", seconds
-        )
+        eventually(ready, "pods ready", seconds)
 
 
 class Steady:

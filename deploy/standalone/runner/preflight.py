@@ -68,7 +68,8 @@ def check_kernel(_config: MeshConfig, _files: Sequence[Path]) -> Iterator[str]:
 
 
 def check_ranges(config: MeshConfig, _files: Sequence[Path]) -> Iterator[str]:
-    """Nobody else uses our addresses on this machine."""
+    """Nobody else uses our addresses on this machine; one route tells enough of a range."""
+    told: set[str] = set()
     with IPRoute() as ip:
         ours = set(ip.link_lookup(ifname=config.host_interface))
         for route in ip.get_routes():
@@ -77,10 +78,14 @@ def check_ranges(config: MeshConfig, _files: Sequence[Path]) -> Iterator[str]:
                 continue
             used = f"{destination}/{route['dst_len']}"
             for cidr in conflicts(config, used):
+                if cidr in told:
+                    continue
+                told.add(cidr)
                 names = [found.get("ifname") for found in ip.get_links(link)] if link else []
+                on = f" on {names[0]}" if names else ""
                 yield (
-                    f"{cidr} is in use on this machine: there is a route to {used}"
-                    f"{' on ' + names[0] if names else ''}; choose another range"
+                    f"{cidr} is in use on this machine: there is a route to {used}{on}; "
+                    "choose another with --pod-cidr or --service-cidr"
                 )
 
 
