@@ -61,5 +61,5 @@ lock: setup-test ## pin dependencies again, with hashes
 	@$(BIN)/python -m tests.support.lock
 
 clean: ## remove leftovers of dead runs, build products and the environment
-	@if [ -x $(BIN)/tandem ]; then $(BIN)/tandem clean; fi
+	@if [ -x $(BIN)/tandem ]; then for mesh in tandem demo; do $(BIN)/tandem clean --name $$mesh; done; fi
 	rm -rf build $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache

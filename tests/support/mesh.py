@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.demo import leftovers as search
+from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.launch import exec_argv
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,20 +230,4 @@ class Steady:
 
 def leftovers(name: str) -> list[str]:
     """What a mesh of this name has left on the machine; empty when all is well."""
-    found = [f"netns {p}" for p in Path("/run/netns").glob(f"{name}*")]
-    found += [f"pin {p}" for p in Path("/sys/fs/bpf").glob(f"tandem-{name}")]
-    found += [f"state {p}" for p in Path("/run/tandem").glob(name)]
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if "cgroup2" in fields[fields.index("-") :]:
-            found += [f"cgroup {p}" for p in Path(fields[4]).glob(f"tandem-{name}")]
-        if f"/tandem/{name}/" in fields[4]:
-            found.append(f"mount {fields[4]}")
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = process.read_bytes()
-        except OSError:
-            continue
-        if f"/run/tandem/{name}/".encode() in arguments:
-            found.append(f"process {process.parent.name}: {arguments!r}")
-    return found
+    return search.leftovers(MeshConfig(name=name))

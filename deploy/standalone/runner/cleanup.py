@@ -6,6 +6,7 @@ import asyncio
 import shutil
 
 from bpf import bpffs
+from bpf.loader import unload
 from deploy.standalone.config import RUN_DIR, MeshConfig
 from deploy.standalone.runner import cgroups, netns, network, preflight
 from deploy.standalone.runner.lock import MeshLock
@@ -30,6 +31,8 @@ async def sweep(config: MeshConfig) -> list[str]:
     if await asyncio.to_thread(network.remove_host_link, config):
         found.append(f"interface {config.host_interface}")
     if config.pins.is_dir():
+        for node in sorted(config.pins.iterdir()):
+            unload(node)
         bpffs.remove(config.pins)
         found.append(f"pinned programs and maps in {config.pins}")
     if cgroups.remove(cgroup):
@@ -66,10 +69,3 @@ def remove_run_dir() -> None:
         RUN_DIR.rmdir()
     except OSError:
         pass
-
-
-def mesh_names() -> list[str]:
-    """The meshes of which there is something on this machine, running or not."""
-    if not RUN_DIR.is_dir():
-        return []
-    return sorted({p.name.removesuffix(".lock") for p in RUN_DIR.iterdir()})

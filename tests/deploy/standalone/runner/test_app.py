@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.demo.leftovers import leftovers
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.app import Mesh
 from deploy.standalone.runner.errors import PreflightError, StartError
@@ -19,7 +20,6 @@ from tests.deploy.standalone.runner.worlds import (
     World,
     asking,
     eventually,
-    leftovers,
     make_config,
     pid_of,
     running,

@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from deploy.demo.leftovers import leftovers
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.app import Mesh
 from deploy.standalone.runner.launch import exec_argv
@@ -117,22 +118,6 @@ async def running(config: MeshConfig, world: World) -> AsyncIterator[Mesh]:
     async with Mesh(config, files=[world.file], programs=PROGRAMS) as mesh:
         yield mesh
     assert leftovers(config) == []
-
-
-def leftovers(config: MeshConfig) -> list[str]:
-    found = [str(p) for p in Path("/run/netns").glob(f"{config.name}*")]
-    places = [config.state_dir, config.pins, Path("/sys/class/net") / config.host_interface]
-    found += [str(p) for p in [*places, config.lock_file] if p.exists()]
-    found += [str(p) for p in Path("/sys/fs/cgroup").glob(f"**/tandem-{config.name}")]
-    for process in Path("/proc").glob("[0-9]*/cgroup"):
-        try:
-            text = process.read_text()
-        except OSError:
-            continue
-        # "(deleted)": it has ended, and waits for its parent to notice.
-        if f"/tandem-{config.name}/" in text and "(deleted)" not in text:
-            found.append(str(process))
-    return found
 
 
 async def eventually(ask: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
