@@ -8,9 +8,18 @@ layout      structs and enums of abi.h (written by generate)
 addresses   addresses as the maps hold them
 knobs       sizes of the maps
 maps        Table: one map, pinned in the kernel or in memory; Maps: all of them
-loader      compile, pin and attach, or adopt what an earlier process left
-compiler    the short-lived child in which BCC runs
-links       a pod's sk_lookup link, one per network namespace
+percpu      sums that the kernel keeps per CPU, and limits of events
+marks       what the daemon says of its own sockets
+ringbuf     events, read from mapped memory
+loader      stage, commit, or adopt what an earlier process left
+build       what tells one load from another: a hash per map, one of the programs
+compiler    the short-lived child in which BCC runs; compile: who starts it
+objects     what the compiler makes: instructions, and how the maps are to be
+cache       compiled objects on disk, for the next start
+install     objects verified by the kernel, and pinned
+carry       flows carried over to a map of another layout
+meta        the record of what is pinned
+links       programs attached to cgroups and namespaces, replaced in one loop
 netns       netns cookies, and work inside another network namespace
 probe       what this kernel lacks, by trying
 kernel      bpf(2)

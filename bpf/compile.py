@@ -1,4 +1,7 @@
-"""Runs the compiler child, and says in one line why it failed."""
+"""Runs the compiler child, and says in one line why it failed.
+
+The child's own maps are of the sizes asked for, and gone before others are made.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bpf import btf
 from bpf.errors import LoadError
 from bpf.knobs import Knobs
-from bpf.sources import HERE, PROGRAMS
+from bpf.objects import Compiled, parse
+from bpf.sources import HERE, Program
 
 PYTHON = "/usr/bin/python3"
 TIMEOUT_SECONDS = 120
@@ -44,30 +50,23 @@ def header_tree(root: Path) -> None:
     (architecture / "asm").symlink_to(asm)
 
 
-def compile_programs(text: str, knobs: Knobs, maps: Path, staging: Path) -> None:
-    """Compile, verify and pin all programs as ``staging/<name>``, in a child.
-
-    Maps that aren't pinned under ``maps`` yet are made and pinned there, others
-    are used as they are. Raises LoadError.
-    """
-    job = {
-        "parent": os.getpid(),
-        "text": text,
-        "cflags": [
-            f'-DPIN_DIR="{maps}"',
-            "-Wno-everything",  # of BCC's own headers; ours are checked by the tests
-            *(f"-D{name}={size}" for name, size in knobs.macros().items()),
-        ],
-        "programs": [[program.name, program.kind, program.attach] for program in PROGRAMS],
-        "staging": str(staging),
-    }
-    with tempfile.TemporaryDirectory(prefix="tandem-headers-") as root:
-        header_tree(Path(root))
+def compiled(text: str, flags: Sequence[str], programs: Iterable[Program]) -> Compiled:
+    """The programs and their maps, made by a child. Raises LoadError."""
+    with tempfile.TemporaryDirectory(prefix="tandem-compile-") as scratch:
+        tree, output = Path(scratch, "headers"), Path(scratch, "output")
+        header_tree(tree)
+        job = {
+            "parent": os.getpid(),
+            "text": text,
+            "cflags": list(flags),
+            "programs": [program.name for program in programs],
+            "output": str(output),
+        }
         try:
             child = subprocess.run(
                 [PYTHON, "-I", str(HERE / "compiler.py")],
                 input=json.dumps(job),
-                env={"BCC_KERNEL_SOURCE": root, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+                env={"BCC_KERNEL_SOURCE": str(tree), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_SECONDS,
@@ -77,21 +76,27 @@ def compile_programs(text: str, knobs: Knobs, maps: Path, staging: Path) -> None
             raise LoadError(f"the compiler took over {TIMEOUT_SECONDS} s") from None
         except OSError as error:
             raise LoadError(f"{PYTHON} can't be run: {error.strerror}") from None
-    if child.returncode != 0:
-        log = child.stdout + child.stderr
-        raise LoadError(f"kernel programs can't be loaded: {explain(log)}", log)
+        if child.returncode != 0:
+            log = child.stdout + child.stderr
+            raise LoadError(f"kernel programs can't be compiled: {explain(log)}", log)
+        return parse(output.read_text())
+
+
+def compiler_flags(knobs: Knobs) -> list[str]:
+    """What the text is compiled with: sizes, and this kernel's numbers."""
+    return [
+        "-Wno-everything",  # of BCC's own headers; ours are checked by the tests
+        *(f"-D{name}={size}" for name, size in knobs.macros().items()),
+        *(f"-D{name}={number}" for name, number in btf.macros().items()),
+    ]
 
 
 def explain(log: str) -> str:
-    """The line of a compiler's or verifier's log that says what is wrong."""
+    """The line of a compiler's log that says what is wrong."""
     if "No module named 'bcc'" in log:
         return "BCC isn't installed; apt-get install python3-bpfcc"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in lines:
         if re.search(r"\berror: ", line):
             return line
-    # The verifier ends with its reason, then statistics; then BCC says "failed".
-    for index, line in enumerate(lines):
-        if line.startswith("processed ") and index:
-            return f"{lines[index - 1]} ({lines[-1]})"
     return lines[-1] if lines else "the compiler was killed without a word"

@@ -6,6 +6,7 @@ BpfError
 │   └── MapFullError    a map has no room for one more entry
 ├── LinkError       a program can't be attached to a cgroup or network namespace
 ├── NetnsError      a network namespace can't be entered or asked for its cookie
+├── CacheError      compiled programs are kept where others may write
 └── LoadError       the programs can't be compiled, verified or pinned
 """
 
@@ -33,14 +34,18 @@ class KernelError(BpfError, OSError):
 
 
 class MapFullError(KernelError):
-    """A map holds ``size`` entries and can't take another."""
+    """A map holds ``size`` entries and can't take another.
 
-    def __init__(self, name: str, size: int, errno: int = 7) -> None:
+    done: of several entries, those that it took before.
+    """
+
+    def __init__(self, name: str, size: int, done: int = 0, errno: int = 7) -> None:
         super().__init__(
             f"map {name} is full at {size} entries; raise its size in the knobs", errno
         )
         self.map_name = name
         self.size = size
+        self.done = done
 
 
 class LinkError(BpfError):
@@ -49,6 +54,10 @@ class LinkError(BpfError):
 
 class NetnsError(BpfError):
     """A network namespace can't be entered, or has no cookie to tell."""
+
+
+class CacheError(BpfError):
+    """Compiled programs are kept where others may write: none is used."""
 
 
 class LoadError(BpfError):

@@ -214,14 +214,14 @@ def render_enum(enum: Declaration) -> Iterator[str]:
 
 
 def render_struct(mirrored: Declaration) -> Iterator[str]:
-    """A struct's dataclass."""
+    """A struct's dataclass; what isn't said is zero, as in the kernel."""
     kept = [field for field in mirrored.fields if not field.padding]
     yield "@dataclass(frozen=True, slots=True)"
     yield f"class {mirrored.class_name}:"
     yield f'    """{sentence(mirrored)}"""'
     yield ""
     for field in kept:
-        kind = "bytes" if field.count else "int"
+        kind = f"bytes = bytes({field.count})" if field.count else "int = 0"
         yield f"    {field.name}: {kind}" + (f"  # {field.comment}" if field.comment else "")
     yield ""
     codes = "".join(field.code for field in mirrored.fields)
@@ -238,17 +238,15 @@ def render_struct(mirrored: Declaration) -> Iterator[str]:
     yield "        except struct.error as error:"
     yield '            raise LayoutError(f"{self}: {error}") from None'
     yield ""
-    names = ", ".join(field.name for field in kept)
-    target = f"({names},)" if len(kept) == 1 else names
     yield "    @classmethod"
     yield "    def unpack(cls, raw: bytes) -> Self:"
     yield f'        """From ``struct {mirrored.name}``; LayoutError for another length."""'
     yield "        if len(raw) != cls.SIZE:"
     yield '            raise LayoutError(f"{cls.__name__}: {len(raw)} bytes, not {cls.SIZE}")'
-    yield f"        {target} = cls.FORMAT.unpack(raw)"
+    yield "        values = cls.FORMAT.unpack(raw)"
     yield "        return cls("
-    for field in kept:
-        yield f"            {unpacked(field)},"
+    for number, field in enumerate(kept):
+        yield f"            {unpacked(field, f'values[{number}]')},"
     yield "        )"
 
 
@@ -261,9 +259,9 @@ def packed(field: Field) -> str:
     return f"self.{field.name}"
 
 
-def unpacked(field: Field) -> str:
+def unpacked(field: Field, value: str) -> str:
     """The expression that a field is unpacked to."""
-    return f'int.from_bytes({field.name}, "big")' if field.type == "__be16" else field.name
+    return f'int.from_bytes({value}, "big")' if field.type == "__be16" else value
 
 
 def sentence(declaration: Declaration) -> str:

@@ -20,6 +20,8 @@ from pathlib import Path
 from bpf.errors import KernelError
 
 SYSCALLS = {"x86_64": 321, "aarch64": 280}
+MEMBARRIER = {"x86_64": 324, "aarch64": 283}
+MEMBARRIER_CMD_GLOBAL = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -33,8 +35,15 @@ class Command(IntEnum):
     PROG_LOAD = 5
     OBJ_PIN = 6
     OBJ_GET = 7
+    PROG_ATTACH = 8
+    PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
+    BTF_LOAD = 18
+    BTF_GET_FD_BY_ID = 19
+    MAP_LOOKUP_AND_DELETE = 21
     MAP_LOOKUP_BATCH = 24
+    MAP_UPDATE_BATCH = 26
+    MAP_DELETE_BATCH = 27
     LINK_CREATE = 28
     LINK_UPDATE = 29
     LINK_DETACH = 34
@@ -44,6 +53,8 @@ class ProgType(IntEnum):
     """Types of programs."""
 
     SOCK_OPS = 13
+    SK_MSG = 16
+    CGROUP_SOCK = 9
     CGROUP_SOCK_ADDR = 18
     CGROUP_SOCKOPT = 25
     SK_LOOKUP = 30
@@ -53,28 +64,67 @@ class AttachType(IntEnum):
     """Places a program can be attached at."""
 
     CGROUP_SOCK_OPS = 3
+    SK_MSG_VERDICT = 7
     CGROUP_INET4_CONNECT = 10
+    CGROUP_INET4_POST_BIND = 12
+    CGROUP_INET6_POST_BIND = 13
     CGROUP_INET6_CONNECT = 11
+    CGROUP_UDP4_SENDMSG = 14
+    CGROUP_UDP6_SENDMSG = 15
+    CGROUP_UDP4_RECVMSG = 19
+    CGROUP_UDP6_RECVMSG = 20
     CGROUP_GETSOCKOPT = 21
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
     SK_LOOKUP = 36
 
 
+MAP_TYPE_HASH = 1
 MAP_TYPE_ARRAY = 2
 LINK_TYPE_NETNS = 5
 CLONE_NEWNET = 0x40000000
+#: Of an object's name, with the zero that ends it (BPF_OBJ_NAME_LEN).
+NAME_SIZE = 16
 #: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
 BATCH = struct.Struct("=QQQQIIQQ")
 
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """What the kernel says of a map."""
+    """What the kernel says of a map.
+
+    btf: the number of what describes its types, key_type and value_type: theirs in it; 0
+    for none.
+    """
 
     key_size: int
     value_size: int
     max_entries: int
+    kind: int = MAP_TYPE_HASH
+    flags: int = 0
+    btf: int = 0
+    key_type: int = 0
+    value_type: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """A map's types: an open BTF object, and the numbers of two types in it."""
+
+    fd: int = 0
+    key: int = 0
+    value: int = 0
+
+
+NO_TYPES = Types()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far a batch came; errno: what stopped it, or 0."""
+
+    count: int
+    errno: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +187,12 @@ def object_info(fd: int, size: int, what: str) -> bytes:
 
 
 def map_info(fd: int, what: str) -> MapInfo:
-    """Sizes of an open map (struct bpf_map_info: type, id, then these)."""
-    return MapInfo(*struct.unpack_from("=8xIII", object_info(fd, 24, what)))
+    """An open map (struct bpf_map_info)."""
+    raw = object_info(fd, 80, what)
+    kind, key_size, value_size, max_entries, flags = struct.unpack_from("=I4xIIII", raw)
+    return MapInfo(
+        key_size, value_size, max_entries, kind, flags, *struct.unpack_from("=III", raw, 64)
+    )
 
 
 def link_info(fd: int, what: str) -> LinkInfo:
@@ -155,11 +209,48 @@ def program_id(fd: int, what: str) -> int:
     return int(struct.unpack_from("=4xI", object_info(fd, 8, what))[0])
 
 
-def create_map(kind: int, key_size: int, value_size: int, entries: int, what: str) -> int:
-    """A new map."""
-    return bpf(
-        Command.MAP_CREATE, struct.pack("=IIIII", kind, key_size, value_size, entries, 0), what
+def open_program(number: int, what: str) -> int:
+    """A file descriptor for a program by its number, pinned or not."""
+    return bpf(Command.PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), what)
+
+
+def create_map(
+    kind: int,
+    sizes: tuple[int, int],
+    entries: int,
+    what: str,
+    *,
+    flags: int = 0,
+    types: Types = NO_TYPES,
+) -> int:
+    """A new map; sizes: of a key and a value."""
+    name = what.encode()[: NAME_SIZE - 1]
+    attributes = struct.pack(
+        "=IIIIIII16sIIII",
+        *(kind, *sizes, entries, flags, 0, 0),
+        *(name, 0, types.fd, types.key, types.value),
     )
+    return bpf(Command.MAP_CREATE, attributes, what)
+
+
+def load_types(btf: bytes, what: str) -> int:
+    """A new BTF object from its raw form."""
+    raw = ctypes.create_string_buffer(btf, len(btf))
+    attributes = struct.pack("=QQIII4x", address(raw), 0, len(btf), 0, 0)
+    return bpf(Command.BTF_LOAD, attributes, what)
+
+
+def types_by_id(number: int, what: str) -> bytes:
+    """A BTF object's raw form (struct bpf_btf_info), by the kernel's number."""
+    fd = bpf(Command.BTF_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), what)
+    try:
+        (size,) = struct.unpack_from("=8xI", object_info(fd, 16, what))
+        raw = ctypes.create_string_buffer(size)
+        info = ctypes.create_string_buffer(struct.pack("=QII", address(raw), size, 0), 16)
+        bpf(Command.OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, 16, address(info)), what)
+    finally:
+        os.close(fd)
+    return raw.raw
 
 
 def create_link(program: int, target: int, attach_type: AttachType, what: str) -> int:
@@ -173,6 +264,12 @@ def update_link(link: int, program: int, what: str) -> None:
     bpf(Command.LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0), what)
 
 
+def attach_to_map(program: int, sockets: int, attach_type: AttachType, what: str) -> None:
+    """Make an open program the one of an open map of sockets, in place of another."""
+    attributes = struct.pack("=IIII", sockets, program, attach_type, 0)
+    bpf(Command.PROG_ATTACH, attributes, what)
+
+
 def detach_link(link: int, what: str) -> None:
     """Take a link's program off its target now, whoever holds the link."""
     bpf(Command.LINK_DETACH, struct.pack("=I4x", link), what)
@@ -180,11 +277,21 @@ def detach_link(link: int, what: str) -> None:
 
 def lookup(fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
     """A map entry's value, or None."""
+    return value_of(Command.MAP_LOOKUP, fd, key, value_size, what)
+
+
+def take(fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
+    """Remove a hash's entry; the value it had, or None."""
+    return value_of(Command.MAP_LOOKUP_AND_DELETE, fd, key, value_size, what)
+
+
+def value_of(command: Command, fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
+    """The value that a command finds under a key, or None."""
     raw_key = ctypes.create_string_buffer(key, len(key))
     value = ctypes.create_string_buffer(value_size)
     attributes = struct.pack("=I4xQQQ", fd, address(raw_key), address(value), 0)
     try:
-        bpf(Command.MAP_LOOKUP, attributes, what)
+        bpf(command, attributes, what)
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -212,6 +319,32 @@ def delete(fd: int, key: bytes, what: str) -> bool:
     return True
 
 
+def update_batch(fd: int, keys: bytes, values: bytes, count: int, what: str) -> Done:
+    """Write entries, one after the other; keys and values: each end to end."""
+    return batch(Command.MAP_UPDATE_BATCH, (fd, count), keys, values, what)
+
+
+def delete_batch(fd: int, keys: bytes, count: int, what: str) -> Done:
+    """Remove entries, one after the other; keys: end to end."""
+    return batch(Command.MAP_DELETE_BATCH, (fd, count), keys, b"", what)
+
+
+def batch(
+    command: Command, fd_and_count: tuple[int, int], keys: bytes, values: bytes, what: str
+) -> Done:
+    """One of the two, until an entry fails."""
+    fd, count = fd_and_count
+    raw_keys = ctypes.create_string_buffer(keys, len(keys))
+    raw_values = ctypes.create_string_buffer(values, len(values))
+    pointers = (0, 0, address(raw_keys), address(raw_values))
+    attributes = bytearray(BATCH.pack(*pointers, count, fd, 0, 0))
+    try:
+        bpf(command, attributes, what)
+    except KernelError as error:
+        return Done(int(BATCH.unpack(attributes)[4]), error.errno or 0)
+    return Done(count, 0)
+
+
 def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
     """All entries of a hash map, in batches of whole buckets (which hold a few each).
 
@@ -219,7 +352,8 @@ def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
     seen once, which a walk from key to key can't promise.
     """
     room = min(info.max_entries, 1024)
-    cursor = ctypes.create_string_buffer(8)
+    # Hashes keep a bucket's number in it, tries a key.
+    cursor = ctypes.create_string_buffer(max(8, info.key_size))
     start = 0
     last = False
     while not last:
@@ -247,26 +381,32 @@ def slices(raw: bytes, size: int, count: int) -> Iterator[bytes]:
     return (raw[index : index + size] for index in range(0, size * count, size))
 
 
-def load_program(kind: ProgType, attach: AttachType, code: bytes, what: str) -> int:
-    """A new program from its instructions, 8 bytes each."""
+def load_program(
+    kind: ProgType,
+    attach: AttachType,
+    code: bytes,
+    what: str,
+    log: ctypes.Array[ctypes.c_char] | None = None,
+) -> int:
+    """A new program from its instructions, 8 bytes each; log: for the verifier's words."""
     instructions = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"GPL")
+    told = (1, len(log), address(log)) if log is not None else (0, 0, 0)
     attributes = struct.pack(
         "=IIQQIIQII16sIi",
-        kind,
-        len(code) // 8,
-        address(instructions),
-        address(licence),
-        0,
-        0,
-        0,
-        0,
-        0,
-        b"",
-        0,
-        attach,
+        *(kind, len(code) // 8, address(instructions), address(licence), *told),
+        *(0, 0, what.encode()[: NAME_SIZE - 1], 0, attach),
     )
     return bpf(Command.PROG_LOAD, attributes, what)
+
+
+def wait_for_programs() -> None:
+    """Return when every program that runs now has ended: an RCU grace period.
+
+    membarrier(2) waits for one, but where CPUs run without a clock tick (nohz_full):
+    there this returns at once.
+    """
+    LIBC.syscall(MEMBARRIER[platform.machine()], MEMBARRIER_CMD_GLOBAL, 0, 0)
 
 
 def mount_bpffs(point: Path) -> None:

@@ -1,45 +1,68 @@
 """Puts the kernel programs in force, or finds that they are.
 
-A pin directory holds ``maps/``, ``progs/``, ``links/`` and ``meta``, a map of one
-entry with the hashes of what is pinned. They are taken away before anything is
-replaced and written last: after a load that was killed, the next one sees that
-its work isn't done.
+A pin directory holds what is in force, ``maps/``, ``progs/`` and ``meta`` (their
+hashes), and ``links/``. Anything new is made in ``staging/``, in the same form, with
+the maps that are kept pinned there too. What is in force isn't touched until the
+commit:
+
+1. each link gets its new program, in a tight loop, in the order of
+   ``sources.PROGRAMS``: readers before writers
+2. ``retired/`` is made: from here on, the new is in force
+3. old pins move to ``retired/``, new ones to their places, and ``retired/`` goes
+
+A load that finds ``retired/`` finishes step 3; one that finds ``staging/`` alone gives
+every link the program in force and begins anew. So a crash at any step costs nothing.
+
+Maps that user space writes are new together, and whoever does write them calls
+``commit`` when that is done: until then the old maps serve, unchanged. A map that the
+programs write is new alone.
+
+``flows``, on which identity rests, is carried over. Before step 1 its entries are
+copied, and new programs that write it run beside the old ones: a connection of that
+moment is in both maps, so neither old nor new readers miss it. What such a one is for
+(its hand-over) only the old map tells, until the copies are settled; one that is
+redirected to a waypoint between that and the end of step 1, some microseconds, may be
+refused. Where the keys of ``flows`` have another layout, nothing can be copied:
+connections made before go on, but a peer query that isn't answered from its own
+socket has no answer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from bpf import bpffs, kernel, links
-from bpf.compile import compile_programs
-from bpf.errors import LoadError
+from bpf import bpffs, kernel, links, meta
+from bpf.build import Build, build
+from bpf.cache import Cache
+from bpf.carry import Carrying, conversion
+from bpf.compile import compiler_flags
+from bpf.install import install
 from bpf.knobs import Knobs
-from bpf.sources import CGROUP_PROGRAMS, MAPS, PROGRAMS, Build, build, program_text
+from bpf.links import Targets
+from bpf.sources import CARRIED_BY, CARRIED_MAPS, MAPS, PROGRAMMED_MAPS, PROGRAMS, program_text
 
 log = logging.getLogger(__name__)
 
-NOTHING = Build(programs=bytes(32), maps=bytes(32))
-META_KEY = struct.pack("=I", 0)
-META_SIZE = 64
+VIEW = ("progs", "maps", "meta")
 
 
 class Action(Enum):
     """What a load has to do."""
 
-    ADOPT = "adopt"  # all is there
-    SWAP = "swap"  # maps stay, programs are replaced in place
-    REBUILD = "rebuild"  # all is made anew
+    ADOPT = "adopted"  # all is there
+    SWAP = "swapped"  # what user space wrote stays; programs are replaced in place
+    REBUILD = "loaded"  # user space has to write its maps anew
 
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """What is found in a pin directory; build: NOTHING unless a load finished."""
+    """What is found in a pin directory."""
 
     build: Build
     maps: frozenset[str]
@@ -47,46 +70,152 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """How a load went. Neither adopted nor swapped: all was made anew."""
+class Plan:
+    """What is to be done; kept: the maps that stay."""
 
-    adopted: bool
-    swapped: bool
-    seconds: float
+    action: Action
+    kept: frozenset[str]
 
 
-def decide(found: Pinned, wanted: Build) -> Action:
+def decide(found: Pinned, wanted: Build) -> Plan:
     """What is to be done with what is found."""
-    if found.build.maps != wanted.maps or not found.maps >= set(MAPS):
-        return Action.REBUILD
+    programmed = set(PROGRAMMED_MAPS)
+    same = {
+        name
+        for name in MAPS
+        if name in found.maps and found.build.maps.get(name) == wanted.maps[name]
+    }
+    if not same >= programmed:
+        return Plan(Action.REBUILD, frozenset(same - programmed))
     complete = found.programs >= {program.name for program in PROGRAMS}
-    if found.build.programs != wanted.programs or not complete:
-        return Action.SWAP
-    return Action.ADOPT
+    if found.build.programs == wanted.programs and complete and same == set(MAPS):
+        return Plan(Action.ADOPT, frozenset(same))
+    return Plan(Action.SWAP, frozenset(same))
 
 
-def load(pin_dir: Path, cgroup: Path, knobs: Knobs) -> Loaded:
-    """Attach the programs to a cgroup v2 directory, with their maps under pin_dir.
+class Stage:
+    """Programs and maps that are ready.
 
-    Connections, flows and enrolled pods survive, unless the maps' layout or sizes
-    changed; then pods have to be enrolled again. Takes half a second when it has
-    to compile. Raises LoadError, LinkError or KernelError; what was in force stays
-    in force when compilation fails.
+    waiting: they aren't in force, but wait for their maps to be written and for
+    ``commit``; an older load still serves. view: the directory of ``maps``.
+    """
+
+    def __init__(self, pin_dir: Path, targets: Targets, plan: Plan) -> None:
+        self.pin_dir = pin_dir
+        self.targets = targets
+        self.action = plan.action
+        self.new_maps = frozenset(MAPS) - plan.kept
+        self.carrying: list[Carrying] = []
+        self.beside: tuple[str, ...] = ()
+        self.waiting = False
+        self.seconds = 0.0
+
+    @property
+    def view(self) -> Path:
+        """Where the maps are to be opened."""
+        return self.pin_dir / "staging" if self.waiting else self.pin_dir
+
+    def serves(self, map_name: str, key: bytes) -> bool:
+        """Whether a map in force has an entry, whatever is in it."""
+        with self.in_force(map_name, len(key)) as (fd, size):
+            return bool(size) and kernel.lookup(fd, key, size, map_name) is not None
+
+    def withdraw(self, map_name: str, key: bytes) -> None:
+        """Delete an entry of a map in force."""
+        with self.in_force(map_name, len(key)) as (fd, size):
+            if size:
+                kernel.delete(fd, key, map_name)
+
+    @contextlib.contextmanager
+    def in_force(self, map_name: str, key_size: int) -> Iterator[tuple[int, int]]:
+        """A map in force, open, and its values' size: 0 where its keys are others."""
+        path = self.pin_dir / "maps" / map_name
+        with kernel.pinned(path) as fd:
+            info = kernel.map_info(fd, map_name)
+            yield fd, info.value_size if info.key_size == key_size else 0
+
+    def carry_over(self, found: Build, wanted: Build) -> None:
+        """Plan to carry over the content of maps in force that are made anew."""
+        for name in sorted(self.new_maps.intersection(CARRIED_MAPS, found.maps)):
+            old, new = self.pin_dir / "maps" / name, self.pin_dir / "staging" / "maps" / name
+            convert = conversion(found.maps[name], wanted.maps[name])
+            if convert is not None and old.exists():
+                self.carrying.append(Carrying(old, new, convert))
+        self.beside = CARRIED_BY if self.carrying else ()
+
+    def copy(self) -> None:
+        """Copy what is carried over; ``commit`` is the shorter for it."""
+        for carrying in self.carrying:
+            carrying.copy()
+
+    def commit(self) -> None:
+        """Put what was staged in force. Raises LinkError; the old is in force then."""
+        with links.Swap(self.pin_dir, self.pin_dir / "staging", self.beside) as swap:
+            swap.settle_all(PROGRAMS, self.targets)
+            swap.run_beside()
+            if self.carrying:
+                # An old program that began without the new one beside it may still write.
+                kernel.wait_for_programs()
+            for carrying in self.carrying:
+                carrying.settle()
+            swap.run()
+            swap.pin()
+        (self.pin_dir / "retired").mkdir()
+        finish(self.pin_dir)
+        links.release_others(self.pin_dir, PROGRAMS, self.targets)
+        self.waiting = False
+
+
+def load(pin_dir: Path, cgroup: Path | Targets, knobs: Knobs) -> Stage:
+    """Attach the programs at once, with their maps under pin_dir.
+
+    Connections, flows and enrolled pods survive, unless the layout or size of the
+    maps that hold them changed. Raises as ``stage`` does.
+    """
+    staged = stage(pin_dir, cgroup, knobs)
+    if staged.waiting:
+        staged.commit()
+    return staged
+
+
+def stage(pin_dir: Path, cgroup: Path | Targets, knobs: Knobs) -> Stage:
+    """Attach the programs, or have them ready where others serve with other maps.
+
+    Takes over a second when programs have to be verified, and some more when there is
+    nothing compiled in the cache. Raises LoadError, LinkError or
+    KernelError; what was in force stays in force then.
     """
     started = time.monotonic()
+    targets = cgroup if isinstance(cgroup, Targets) else Targets(cgroup)
     text = program_text()
-    wanted = build(text, knobs)
+    wanted = build(text, knobs, PROGRAMS)
+    targets.check()
     bpffs.ensure(pin_dir)
-    bpffs.remove(pin_dir / "staging")
+    (pin_dir / "links").mkdir(exist_ok=True)
+    finish(pin_dir)
     found = inspect(pin_dir)
-    action = decide(found, wanted)
-    if action is not Action.ADOPT:
-        renew(pin_dir, text, knobs, wanted, with_maps=action is Action.REBUILD)
-    attach(pin_dir, cgroup)
-    write_meta(pin_dir, wanted)
-    seconds = time.monotonic() - started
-    log.info("kernel programs: %s (%s) in %.2f s", action.value, reason(found, wanted), seconds)
-    return Loaded(action is Action.ADOPT, action is Action.SWAP, seconds)
+    plan = decide(found, wanted)
+    staged = Stage(pin_dir, targets, plan)
+    if plan.action is Action.ADOPT:
+        adopt(pin_dir, targets)
+    else:
+        serving = links.linked(pin_dir, targets.cgroup)
+        compile_beside(pin_dir, text, knobs, plan.kept)
+        meta.write(pin_dir / "staging" / "meta", wanted)
+        staged.waiting = True
+        if serving:
+            staged.carry_over(found.build, wanted)
+        if plan.action is Action.SWAP or not serving:
+            staged.copy()
+            staged.commit()
+    staged.seconds = time.monotonic() - started
+    log.info(
+        "kernel programs: %s (%s) in %.2f s",
+        "staged" if staged.waiting else plan.action.value,
+        reason(found, wanted, staged.new_maps),
+        staged.seconds,
+    )
+    return staged
 
 
 def unload(pin_dir: Path) -> None:
@@ -97,14 +226,12 @@ def unload(pin_dir: Path) -> None:
     bpffs.remove(pin_dir)
 
 
-def reason(found: Pinned, wanted: Build) -> str:
+def reason(found: Pinned, wanted: Build, new_maps: frozenset[str]) -> str:
     """Why a load did what it did, in words."""
     if not found.maps:
         return "nothing was pinned"
-    if found.build == NOTHING:
-        return "an earlier load was cut short"
-    if found.build.maps != wanted.maps:
-        return "the maps' layout or sizes changed: pods must be enrolled again"
+    if new_maps:
+        return f"another layout or size, or not there: {', '.join(sorted(new_maps))}"
     if found.build.programs != wanted.programs:
         return "the programs changed: maps and connections stay"
     return "the same as pinned"
@@ -112,7 +239,8 @@ def reason(found: Pinned, wanted: Build) -> str:
 
 def inspect(pin_dir: Path) -> Pinned:
     """What is in a pin directory."""
-    return Pinned(read_meta(pin_dir), names(pin_dir / "maps"), names(pin_dir / "progs"))
+    build_found = meta.read(pin_dir / "meta")
+    return Pinned(build_found, names(pin_dir / "maps"), names(pin_dir / "progs"))
 
 
 def names(directory: Path) -> frozenset[str]:
@@ -122,59 +250,42 @@ def names(directory: Path) -> frozenset[str]:
     return frozenset(path.name for path in directory.iterdir())
 
 
-def renew(pin_dir: Path, text: str, knobs: Knobs, wanted: Build, *, with_maps: bool) -> None:
-    """Compile beside what is pinned, then take its place."""
+def compile_beside(pin_dir: Path, text: str, knobs: Knobs, kept: frozenset[str]) -> None:
+    """Make programs, and the maps that aren't kept, in ``staging``."""
     staging = pin_dir / "staging"
     for directory in (staging / "maps", staging / "progs"):
         directory.mkdir(parents=True)
-    maps = staging / "maps" if with_maps else pin_dir / "maps"
     try:
-        compile_programs(text, knobs, maps, staging / "progs")
-        kept = NOTHING.maps if with_maps else wanted.maps
-        write_meta(pin_dir, Build(programs=NOTHING.programs, maps=kept))
-        for name in ("maps", "progs") if with_maps else ("progs",):
-            bpffs.remove(pin_dir / name)
-            (staging / name).rename(pin_dir / name)
-    finally:
+        for name in kept:
+            with kernel.pinned(pin_dir / "maps" / name) as fd:
+                kernel.pin(fd, staging / "maps" / name)
+        compiled = Cache().compiled(text, compiler_flags(knobs), PROGRAMS)
+        install(compiled, staging / "maps", staging / "progs", PROGRAMS)
+    except BaseException:
         bpffs.remove(staging)
+        raise
 
 
-def attach(pin_dir: Path, cgroup: Path) -> None:
-    """Link the pinned programs to the cgroup, and to the pods linked before."""
-    (pin_dir / "links").mkdir(exist_ok=True)
-    try:
-        target = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise LoadError(f"cgroup {cgroup}: {error.strerror}") from None
-    try:
-        for program in CGROUP_PROGRAMS:
-            with kernel.pinned(pin_dir / "progs" / program.name) as fd:
-                path = pin_dir / "links" / program.name
-                # A cgroup's id is its directory's inode number.
-                links.settle(path, fd, target, os.fstat(target).st_ino, program.attach)
-    finally:
-        os.close(target)
-    links.update_pods(pin_dir)
+def adopt(pin_dir: Path, targets: Targets) -> None:
+    """Link the programs that are pinned."""
+    with links.Swap(pin_dir, pin_dir) as swap:
+        swap.settle_all(PROGRAMS, targets)
+        swap.run()
+        swap.pin()
+    links.release_others(pin_dir, PROGRAMS, targets)
 
 
-def read_meta(pin_dir: Path) -> Build:
-    """The hashes of what is pinned."""
-    path = pin_dir / "meta"
-    if not path.exists():
-        return NOTHING
-    with kernel.pinned(path) as fd:
-        raw = kernel.lookup(fd, META_KEY, META_SIZE, "meta") or bytes(META_SIZE)
-    return Build(programs=raw[:32], maps=raw[32:])
-
-
-def write_meta(pin_dir: Path, made: Build) -> None:
-    """Say what is pinned."""
-    path = pin_dir / "meta"
-    if not path.exists():
-        fd = kernel.create_map(kernel.MAP_TYPE_ARRAY, len(META_KEY), META_SIZE, 1, "meta")
-        try:
-            kernel.pin(fd, path)
-        finally:
-            os.close(fd)
-    with kernel.pinned(path) as fd:
-        kernel.update(fd, META_KEY, made.programs + made.maps, "meta")
+def finish(pin_dir: Path) -> None:
+    """Complete a commit that was begun, or take back what led up to one."""
+    retired, staging = pin_dir / "retired", pin_dir / "staging"
+    if retired.exists():
+        for name in VIEW:
+            if (staging / name).exists():
+                if (pin_dir / name).exists():
+                    (pin_dir / name).rename(retired / name)
+                (staging / name).rename(pin_dir / name)
+        bpffs.remove(staging)
+        bpffs.remove(retired)
+    elif staging.exists():
+        links.restore(pin_dir)
+        bpffs.remove(staging)

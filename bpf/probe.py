@@ -117,7 +117,7 @@ def try_all(cgroup_root: Path | None) -> dict[str, int]:
 def try_map() -> int:
     """Whether bpf(2) may be used at all."""
     try:
-        os.close(kernel.create_map(kernel.MAP_TYPE_ARRAY, 4, 8, 1, "probe"))
+        os.close(kernel.create_map(kernel.MAP_TYPE_ARRAY, (4, 8), 1, "probe"))
     except KernelError as error:
         return error.errno or errno.EINVAL
     return 0

@@ -1,72 +1,116 @@
-"""The kernel programs as one text for BCC, and what identifies a load of them."""
+"""The kernel programs as one text for BCC, and the tables of what is in it."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from bpf.kernel import AttachType, ProgType
-from bpf.knobs import Knobs
-from bpf.layout import LAYOUT_HASH
 
 HERE = Path(__file__).parent
 INCLUDE = re.compile(r'#include "(?P<path>[^"]+)"')
 
 
+class Place(Enum):
+    """What a program is attached to."""
+
+    CGROUP = "cgroup"  # the directory above all pods
+    POD = "pod"  # each enrolled pod's network namespace
+    HOST = "host"  # the node's own network namespace, while cgroups are enrolled
+    PROBE = "probe"  # the cgroup that makes probes, where one is given
+    SOCKHASH = "sockhash"  # a map of sockets
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One hook: the function's name is its pin's name too."""
+    """One hook: the function's name is its pin's name too.
+
+    sockhash: the map that a program of that place is attached to.
+    """
 
     name: str
     kind: ProgType
     attach: AttachType
+    place: Place = Place.CGROUP
+    sockhash: str = ""
 
 
-CGROUP_PROGRAMS = (
-    Program("connect4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT),
-    Program("connect6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT),
+POD_PROGRAM = Program("sk_lookup", ProgType.SK_LOOKUP, AttachType.SK_LOOKUP, Place.POD)
+HOST_PROGRAM = Program("sk_lookup_host", ProgType.SK_LOOKUP, AttachType.SK_LOOKUP, Place.HOST)
+#: In the order that links are given new programs: whoever reads what another program
+#: wrote comes before it. A new reader meets what old writers wrote in any case, since
+#: flows outlive a swap; what new writers write, an old reader never has to understand.
+PROGRAMS = (
+    Program("getsockopt", ProgType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT),
     Program("getpeername4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
     Program("getpeername6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
+    Program("recvmsg4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_RECVMSG),
+    Program("recvmsg6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_RECVMSG),
+    POD_PROGRAM,
+    HOST_PROGRAM,
+    Program("probes", ProgType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS, Place.PROBE),
+    Program("sk_msg", ProgType.SK_MSG, AttachType.SK_MSG_VERDICT, Place.SOCKHASH, "sockets"),
     Program("sockops", ProgType.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
-    Program("getsockopt", ProgType.CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT),
+    Program("connect4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT),
+    Program("connect6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT),
+    Program("bind4", ProgType.CGROUP_SOCK, AttachType.CGROUP_INET4_POST_BIND),
+    Program("bind6", ProgType.CGROUP_SOCK, AttachType.CGROUP_INET6_POST_BIND),
+    Program("sendmsg4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG),
+    Program("sendmsg6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG),
 )
-POD_PROGRAM = Program("sk_lookup", ProgType.SK_LOOKUP, AttachType.SK_LOOKUP)
-PROGRAMS = (*CGROUP_PROGRAMS, POD_PROGRAM)
-MAPS = (
+CGROUP_PROGRAMS = tuple(p for p in PROGRAMS if p.place is Place.CGROUP)
+#: What user space writes. These refer to each other, so they are kept or made anew
+#: together: new ones are filled while the old ones serve.
+PROGRAMMED_MAPS = (
     "pods",
+    "members",
+    "member_levels",
+    "nameservers",
     "addresses",
+    "ranges",
     "ports",
     "endpoints",
-    "flows",
-    "pending",
-    "counters",
-    "answers",
+    "guards",
+    "member_guards",
+    "chunks",
+    "chunk_identities",
+    "chunk_sources",
+    "chunk_destinations",
+    "chunk_ports",
+    "hits",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What a load is made of. Each hash: 32 bytes.
-
-    programs: of all that decides what the programs do; maps: of all that decides
-    what the maps look like. Maps outlive a change of programs.
-    """
-
-    programs: bytes
-    maps: bytes
-
-
-def build(text: str, knobs: Knobs) -> Build:
-    """The identity of this text with these sizes."""
-    shapes = (HERE / "include" / "maps.h").read_text()
-    sizes = repr(sorted(knobs.macros().items()))
-    return Build(
-        programs=hashlib.sha256(f"{text}\0{sizes}\0{LAYOUT_HASH}".encode()).digest(),
-        maps=hashlib.sha256(f"{shapes}\0{sizes}\0{LAYOUT_HASH}".encode()).digest(),
-    )
+#: What the programs write, and marks, which belong to sockets: each is kept as long as
+#: its own layout and size are.
+KERNEL_MAPS = (
+    "flows",
+    "listeners",
+    "active",
+    "sticky",
+    "replies",
+    "accelerated",
+    "sockets",
+    "pending",
+    "waiting",
+    "counters",
+    "translated",
+    "answers",
+    "owners",
+    "marks",
+    "traffic",
+    "blank",
+    "limits",
+    "narrowing",
+    "events",
+    "visits",
+)
+MAPS = (*PROGRAMMED_MAPS, *KERNEL_MAPS)
+#: Whose content is carried over where it is made anew, and the programs that write
+#: them: for a moment old and new ones run beside each other.
+CARRIED_MAPS = ("flows",)
+CARRIED_BY = ("sockops", "probes")
 
 
 def program_text() -> str:

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The maps, pinned under PIN_DIR. Sizes come from bpf/knobs.py as MAX_*.
+ * The maps; who loads them pins each by its name. Sizes come from bpf/knobs.py as MAX_*.
  *
- * Hashes aren't preallocated: a connect costs the same either way (1.5 us of hooks),
- * and a node's maps take 15 MB in place of 67. None is an LRU: an entry goes when
- * user space or the end of a connection removes it, never because another came.
+ * Hashes aren't preallocated: a connect costs the same either way, and a node's maps
+ * take 34 MB before there is anything in them. An entry goes when user space or the
+ * end of a connection removes it, never because another came.
+ *
+ * sticky, replies and waiting alone are LRUs, and preallocated. UDP has no event that
+ * tells its end, and none of them is an authority: what falls out of sticky is chosen
+ * anew; a reply that fell out is seen as coming from where it really comes from; a
+ * connection whose hand-over fell out of waiting is counted, and has no target.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -20,40 +25,142 @@ struct pending {
 	__u64 cookie; /* of the socket */
 	__u64 target;
 	__u8 original[16];
-	__u8 destination[16]; /* as rewritten */
+	__u8 destination[16]; /* the endpoint; with FLOW_TUNNEL the daemon goes there */
 	__be16 original_port;
 	__be16 destination_port;
 	__u16 flags;
 	__u16 pad;
-	__u64 check; /* of all of the above */
+	__u64 destination_name; /* hash of the workload there */
+	__u64 check;		/* of all of the above */
+	__u64 taken;		/* whether the sockops hook has had it */
 };
 
-#define PINNED_HASH(key, value, name, size)                                              \
-	BPF_TABLE_PINNED("hash", key, value, name, size, PIN_DIR "/" #name,              \
-			 BPF_F_NO_PREALLOC)
+#define HASH(key, value, name, size)                                                     \
+	BPF_F_TABLE("hash", key, value, name, size, BPF_F_NO_PREALLOC)
+#define TRIE(key, value, name, size)                                                     \
+	BPF_F_TABLE("lpm_trie", key, value, name, size, BPF_F_NO_PREALLOC)
+#define LRU(key, value, name, size) BPF_TABLE("lru_hash", key, value, name, size)
 
-PINNED_HASH(__u64, struct pod, pods, MAX_PODS);
-PINNED_HASH(struct address_key, struct address, addresses, MAX_ADDRESSES);
-PINNED_HASH(struct port_key, struct port, ports, MAX_PORTS);
-PINNED_HASH(struct endpoint_key, struct endpoint, endpoints, MAX_ENDPOINTS);
-PINNED_HASH(struct flow_key, struct flow, flows, MAX_FLOWS);
+HASH(__u64, struct pod, pods, MAX_PODS);
+HASH(__u64, struct pod, members, MAX_MEMBERS);
+HASH(struct address_key, struct address, addresses, MAX_ADDRESSES);
+TRIE(struct range_key, struct address, ranges, MAX_RANGES);
+HASH(struct port_key, struct port, ports, MAX_PORTS);
+HASH(struct endpoint_key, struct endpoint, endpoints, MAX_ENDPOINTS);
+HASH(struct local_address, struct guard, guards, MAX_GUARDS);
+HASH(struct listener, __u64, listeners, MAX_LISTENERS);
+HASH(__u64, struct guard, member_guards, MAX_MEMBERS);
+HASH(struct flow_key, struct flow, flows, MAX_FLOWS);
+HASH(struct active_key, __u64, active, MAX_ACTIVE);
+HASH(struct local_address, __u32, nameservers, MAX_NAMESERVERS);
+LRU(struct sticky_key, struct sticky, sticky, MAX_STICKY);
+LRU(struct reply_key, struct reply, replies, MAX_REPLIES);
+HASH(__u32, struct chunk, chunks, MAX_CHUNKS);
+HASH(struct identity_rules_key, struct rules, chunk_identities, MAX_CHUNK_IDENTITIES);
+TRIE(struct range_rules_key, struct rules, chunk_sources, MAX_CHUNK_SOURCES);
+TRIE(struct range_rules_key, struct rules, chunk_destinations, MAX_CHUNK_DESTINATIONS);
+HASH(struct port_rules_key, struct rules, chunk_ports, MAX_CHUNK_PORTS);
 
-BPF_TABLE_PINNED("array", __u32, struct pending, pending, MAX_PENDING,
-		 PIN_DIR "/pending");
-BPF_TABLE_PINNED("percpu_array", __u32, __u64, counters, COUNTER_MAX,
-		 PIN_DIR "/counters");
+/*
+ * Accelerated connections, by their lower end (order_pair() of accelerate.h), and
+ * their sockets. Each word has one writer, which holds the lock of a socket.
+ */
+struct accelerated_end {
+	__u64 sent;	 /* bytes that it sent past TCP */
+	__u64 sent_cost; /* the same, with what the kernel's record of each message takes
+			  */
+	__u64 read_cost; /* of that the other end has read; the other end writes this */
+	__u32 write_seq; /* its TCP's while that has sent nothing */
+	__u32 passed_on; /* whether TCP has it for good: write_seq comes round */
+};
+
+struct accelerated {
+	struct accelerated_end ends[2]; /* the lower first */
+};
+
+struct socket_key {
+	struct flow_key pair;
+	__u64 end; /* whose socket: 0 the lower's, 1 the other's */
+};
+
+HASH(struct flow_key, struct accelerated, accelerated, MAX_ACCELERATED);
+
+struct sockets_table_t {
+	struct socket_key key;
+	int leaf;
+	int (*sock_hash_update)(void *, void *, u64);
+	int (*msg_redirect_hash)(void *, void *, u64);
+	__u32 max_entries;
+};
+__attribute__((section("maps/sockhash"))) struct sockets_table_t sockets = {
+	.max_entries = 2 * MAX_ACCELERATED};
+BPF_ANNOTATE_KV_PAIR(sockets, struct socket_key, int);
+
+BPF_TABLE("array", __u32, struct pending, pending, MAX_PENDING);
+BPF_TABLE("array", __u32, __u32, member_levels, 1);
+/*
+ * By a socket's own port: whether a flow began there that leads elsewhere than it was
+ * asked to, ever. Where none did, as at servers' ports, getpeername() looks no further.
+ * Neighbouring ports share a byte, so that the whole stays in the caches: each
+ * connection has another port.
+ */
+#define TRANSLATED_PORTS 4
+BPF_TABLE("array", __u32, __u64, translated, 65536 / TRANSLATED_PORTS / 8);
+/* Slots that were set aside, by socket cookie. */
+BPF_TABLE("lru_hash", __u64, struct pending, waiting, MAX_WAITING);
+BPF_TABLE("percpu_array", __u32, __u64, counters, COUNTER_MAX);
+/* Preallocated: what it counts must not depend on memory being free. */
+BPF_TABLE("percpu_hash", struct hit, __u64, hits, MAX_HITS);
+
+/* Where sk_lookup narrows rules down: its stack has no room for them. */
+struct narrowed {
+	__u64 rules[RULE_INDEX_COUNT / 64];
+	struct range_rules_key range;
+	struct traffic_key where;
+};
+BPF_TABLE("percpu_array", __u32, struct narrowed, narrowing, 1);
+
+#define STORAGE(value, name)                                                             \
+	struct name##_table_t {                                                          \
+		int key;                                                                 \
+		value leaf;                                                              \
+		void *(*sk_storage_get)(void *, void *, int);                            \
+		int (*sk_storage_delete)(void *);                                        \
+		__u32 flags;                                                             \
+	};                                                                               \
+	__attribute__((section("maps/sk_storage"))) struct name##_table_t name = {       \
+		.flags = BPF_F_NO_PREALLOC};                                             \
+	BPF_ANNOTATE_KV_PAIR(name, int, value)
+
+#define PERCPU_HASH(key, value, name, size)                                              \
+	BPF_F_TABLE("percpu_hash", key, value, name, size, BPF_F_NO_PREALLOC)
+
+PERCPU_HASH(struct traffic_key, struct traffic, traffic, MAX_TRAFFIC);
+/* Nothing but zeros, which a program's stack has no room for. */
+BPF_TABLE("array", __u32, struct traffic, blank, 1);
+BPF_TABLE("percpu_array", __u32, struct event_limit, limits, EVENT_CLASS_MAX);
+
+/* As BCC's ring buffer macro, of a size in bytes. */
+struct events_table_t {
+	int key;
+	__u32 leaf;
+	void *(*ringbuf_reserve)(__u64);
+	void (*ringbuf_submit)(void *, __u64);
+	__u32 max_entries;
+};
+__attribute__((section("maps/ringbuf"))) struct events_table_t events = {
+	.max_entries = MAX_EVENTS};
+
+/* Accepted sockets of enrolled pods whose clients aren't of this node. */
+STORAGE(struct visit, visits);
 
 /* Answers to the peer query that must outlive their flow, by accepted socket. */
-struct answers_table_t {
-	int key;
-	struct flow leaf;
-	void *(*sk_storage_get)(void *, void *, int);
-	int (*sk_storage_delete)(void *);
-	__u32 flags;
-};
-__attribute__((section("maps/sk_storage:" PIN_DIR
-		       "/answers"))) struct answers_table_t answers = {
-	.flags = BPF_F_NO_PREALLOC};
-BPF_ANNOTATE_KV_PAIR(answers, int, struct flow);
+STORAGE(struct peer, answers);
+
+/* What the daemon says of its own sockets. */
+STORAGE(struct mark, marks);
+
+/* The enrolled cgroup whose process called connect(), by the client's socket. */
+STORAGE(__u64, owners);
 
 #endif

@@ -26,10 +26,67 @@ static __always_inline __u32 loaded(__u32 field)
 	return field;
 }
 
+/* The multiplier of ztunnel_compat/names.py. */
+#define PORT_MULTIPLIER 0x9E3779B97F4A7C15ull
+
+/*
+ * The same number, of which the verifier knows nothing. A branch on it teaches the
+ * verifier nothing about the number that it was made from: else, where ways meet that
+ * know different things, it goes through all that follows once for each.
+ */
+static __always_inline __u32 blurred(struct bpf_sock_addr *ctx, __u32 number)
+{
+	__u32 unknown = ctx->type;
+
+	asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+r"(number) : "r"(unknown));
+	return number;
+}
+
+/* Read anew each time, for the same reason. */
+static __always_inline int is_udp(struct bpf_sock_addr *ctx)
+{
+	return *(volatile __u32 *)&ctx->protocol == TRANSPORT_UDP;
+}
+
+/*
+ * A check word that goes on from another. It depends on each word's place, so that
+ * no exchange of words between two values adds up.
+ */
+static __always_inline __u64 check_words(__u64 check, const void *from, int words)
+{
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		check = (check ^ ((const word64 *)from)[i]) * 0x9E3779B97F4A7C15ull;
+	return check;
+}
+
+static __always_inline void copy_words(void *to, const void *from, int words)
+{
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		((word64 *)to)[i] = ((const volatile word64 *)from)[i];
+}
+
+/*
+ * Whether a socket is a stream's. One of MPTCP shows the addresses of the first TCP
+ * connection that it is made of, which alone goes through the hooks of connect().
+ */
+static __always_inline int is_stream(__u32 protocol)
+{
+	return protocol == TRANSPORT_TCP || protocol == TRANSPORT_MPTCP;
+}
+
 static __always_inline void copy_address(__u8 *to, const __u8 *from)
 {
 	((word64 *)to)[0] = ((const word64 *)from)[0];
 	((word64 *)to)[1] = ((const word64 *)from)[1];
+}
+
+/* Where alone: the compiler copies a whole struct in pieces of two bytes. */
+static __always_inline void copy_place(struct endpoint *to, const struct endpoint *from)
+{
+	copy_address(to->address, from->address);
+	to->port = from->port;
 }
 
 static __always_inline int same_address(const __u8 *left, const __u8 *right)
@@ -66,6 +123,50 @@ static __always_inline __u8 family_of(const __u8 *address)
 		       : FAMILY_IPV6;
 }
 
+/*
+ * The family of what an IPv6 hook was given, from loads of its own: else the branches
+ * on it teach the verifier about the address, see blurred().
+ */
+static __always_inline __u8 read_family6(struct bpf_sock_addr *ctx)
+{
+	__u32 first = *(volatile __u32 *)&ctx->user_ip6[0];
+	__u32 second = *(volatile __u32 *)&ctx->user_ip6[1];
+	__u32 third = *(volatile __u32 *)&ctx->user_ip6[2];
+	__u8 family =
+		first | second | (third ^ MAPPED_PREFIX) ? FAMILY_IPV6 : FAMILY_IPV4;
+
+	return blurred(ctx, family);
+}
+
+/* What a hook was given, or gives back: address and port of an endpoint. */
+static __always_inline void read4(struct bpf_sock_addr *ctx, struct endpoint *to)
+{
+	set_ipv4(to->address, ctx->user_ip4);
+	to->port = ctx->user_port;
+}
+
+static __always_inline void read6(struct bpf_sock_addr *ctx, struct endpoint *to)
+{
+	set_ipv6(to->address, ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+		 ctx->user_ip6[3]);
+	to->port = ctx->user_port;
+}
+
+static __always_inline void write4(struct bpf_sock_addr *ctx, const struct endpoint *from)
+{
+	ctx->user_ip4 = get_ipv4(from->address);
+	ctx->user_port = from->port;
+}
+
+static __always_inline void write6(struct bpf_sock_addr *ctx, const struct endpoint *from)
+{
+	ctx->user_ip6[0] = ((const word32 *)from->address)[0];
+	ctx->user_ip6[1] = ((const word32 *)from->address)[1];
+	ctx->user_ip6[2] = ((const word32 *)from->address)[2];
+	ctx->user_ip6[3] = ((const word32 *)from->address)[3];
+	ctx->user_port = from->port;
+}
+
 /* 127.0.0.0/8 or ::1. */
 static __always_inline int is_loopback(const __u8 *address)
 {
@@ -73,6 +174,13 @@ static __always_inline int is_loopback(const __u8 *address)
 		return (bpf_ntohl(get_ipv4(address)) >> 24) == 127;
 	return ((const word64 *)address)[0] == 0 && ((const word32 *)address)[2] == 0 &&
 	       ((const word32 *)address)[3] == bpf_htonl(1);
+}
+
+/* fe80::/10: the same on every link. */
+static __always_inline int is_link_local(const __u8 *address)
+{
+	return (((const word32 *)address)[0] & bpf_htonl(0xffc00000)) ==
+	       bpf_htonl(0xfe800000);
 }
 
 #endif

@@ -2,10 +2,14 @@
 /*
  * The hand-over from connect() to the SYN. An array of slots costs a tenth of
  * socket storage. A slot is taken only if it is whole (its check word agrees), of
- * this very socket (cookie) and of this very connect (destination): one that
+ * this very socket (cookie) and of this very connect (destination, or to the daemon):
+ * one that
  * another socket overwrote, or half overwrote on another CPU, is lost, never
- * mistaken. The check depends on each word's place, so that no exchange of words
- * between two slots adds up.
+ * mistaken.
+ *
+ * With TCP Fast Open, connect() may return long before its SYN leaves with the first
+ * data. A slot that somebody still waits for is set aside when another socket needs
+ * it: connects whose SYN follows at once never see that.
  */
 #ifndef TANDEM_PENDING_H
 #define TANDEM_PENDING_H
@@ -13,17 +17,11 @@
 #include "maps.h"
 #include "net.h"
 
-#define PENDING_WORDS (sizeof(struct pending) / 8 - 1)
+#define PENDING_WORDS (sizeof(struct pending) / 8 - 2)
 
 static __always_inline __u64 pending_check(const struct pending *slot)
 {
-	const word64 *words = (const word64 *)slot;
-	__u64 check = 0;
-
-#pragma unroll
-	for (int i = 0; i < PENDING_WORDS; i++)
-		check = (check ^ words[i]) * 0x9E3779B97F4A7C15ull;
-	return check;
+	return check_words(0, slot, PENDING_WORDS);
 }
 
 static __always_inline struct pending *pending_slot(__u64 cookie)
@@ -37,9 +35,14 @@ static __always_inline void pending_put(const struct pending *made)
 {
 	struct pending *slot = pending_slot(made->cookie);
 	const word64 *from = (const word64 *)made;
+	__u64 held;
 
 	if (!slot)
 		return;
+	held = *(volatile word64 *)&slot->cookie;
+	if (held && held != made->cookie && !slot->taken)
+		waiting.update(&held, slot);
+	slot->taken = 0;
 #pragma unroll
 	for (int i = 0; i < PENDING_WORDS; i++)
 		((volatile word64 *)slot)[i] = from[i];
@@ -47,21 +50,47 @@ static __always_inline void pending_put(const struct pending *made)
 	slot->check = pending_check(made);
 }
 
-/* Whether this socket's connect() to this destination left a slot; takes it. */
+/* Whether a slot is of a connect() that became this connection. */
+static __always_inline int pending_fits(const struct pending *slot,
+					const struct flow_key *connection)
+{
+	if (slot->flags & FLOW_TUNNEL)
+		return connection->destination_port == bpf_htons(TUNNEL_PORT_OUTBOUND) &&
+		       is_loopback(connection->destination);
+	return slot->destination_port == connection->destination_port &&
+	       same_address(slot->destination, connection->destination);
+}
+
+/*
+ * Whether this socket's connect() to this destination left a slot; takes it. During an
+ * upgrade the old and the new sockops program run one after the other for the same
+ * SYN, so a slot can be had twice.
+ */
 static __always_inline int pending_take(__u64 cookie, const struct flow_key *connection,
 					struct pending *taken)
 {
 	struct pending *slot = pending_slot(cookie);
+	int set_aside = 0, taken_before;
 
-	if (!slot || slot->cookie != cookie)
+	if (!slot)
 		return 0;
+	if (slot->cookie != cookie) {
+		slot = waiting.lookup(&cookie);
+		if (!slot)
+			return 0;
+		set_aside = 1;
+	}
 #pragma unroll
 	for (int i = 0; i <= PENDING_WORDS; i++)
 		((word64 *)taken)[i] = ((volatile word64 *)slot)[i];
-	slot->cookie = 0;
+	taken_before = slot->taken != 0;
+	if (taken_before)
+		slot->cookie = 0;
+	slot->taken = 1;
+	if (set_aside && taken_before)
+		waiting.delete(&cookie);
 	return taken->cookie == cookie && taken->check == pending_check(taken) &&
-	       taken->destination_port == connection->destination_port &&
-	       same_address(taken->destination, connection->destination);
+	       pending_fits(taken, connection);
 }
 
 #endif

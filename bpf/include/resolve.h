@@ -1,26 +1,39 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Where an enrolled pod's connect() leads: one decision for IPv4 and IPv6. */
+/*
+ * Where a pod's connect() or datagram leads: one decision for IPv4 and IPv6, TCP and
+ * UDP. UDP is balanced and no more: never sent to a waypoint, nor authorized.
+ */
 #ifndef TANDEM_RESOLVE_H
 #define TANDEM_RESOLVE_H
 
+#include "balance.h"
 #include "counters.h"
+#include "dns.h"
 #include "maps.h"
 #include "net.h"
 
-/* The multiplier of ztunnel_compat/names.py. */
-#define PORT_MULTIPLIER 0x9E3779B97F4A7C15ull
-
 enum outcome {
-	OUTCOME_PASS,	 /* no mesh destination: leave it alone */
-	OUTCOME_FORWARD, /* connect to resolution.to */
+	OUTCOME_PASS,	 /* no enrolled pod's, or not the mesh's: leave it alone */
+	OUTCOME_FORWARD, /* to resolution.to */
 	OUTCOME_REFUSE,
 };
 
 struct resolution {
-	struct endpoint to;
+	struct endpoint to; /* keep and alias are not of the answer */
 	__u64 target;
 	__u16 flags;
+	__u16 refused; /* enum counter: why OUTCOME_REFUSE */
 };
+
+/* FLOW_ACCELERATE where the endpoint itself is reached, is near, and asks for it. */
+static __always_inline __u16 accelerate_flag(const struct resolution *resolution)
+{
+	const __u32 needed = ADDRESS_LOCAL | ADDRESS_ACCELERATE;
+
+	if (resolution->flags & (FLOW_WAYPOINT | FLOW_OUTSIDE | FLOW_TUNNEL))
+		return 0;
+	return (resolution->to.flags & needed) == needed ? FLOW_ACCELERATE : 0;
+}
 
 /* Whether a service has a port. Port 0, a waypoint's record, is nobody's to call. */
 static __always_inline int known(struct port_key *key)
@@ -29,93 +42,158 @@ static __always_inline int known(struct port_key *key)
 	return key->port && (ports.lookup(key) || ports.lookup(key));
 }
 
-/*
- * One endpoint of a port, at random; returns whether there is one. A push may swap
- * the port's set meanwhile: new endpoints are written before the port's record and
- * old ones removed after it, so a record that is the same before and after the
- * endpoint was copied vouches for the copy (the memory of a removed entry may hold
- * another's at once).
- */
-static __always_inline int choose(struct port_key *key, struct endpoint *chosen)
+static __always_inline struct address *range(__u64 namespace, const __u8 *address)
 {
-#pragma unroll
-	for (int attempt = 0; attempt < 3; attempt++) {
-		struct port *record = ports.lookup(key);
-		struct endpoint *found;
-		struct port set;
-		struct endpoint_key at;
+	struct range_key key = {};
 
-		if (!record)
-			continue;
-		*(word64 *)&set = *(volatile word64 *)record;
-		if (set.count == 0)
-			return 0;
-		at.generation = set.generation;
-		at.index = ((__u64)bpf_get_prandom_u32() * set.count) >> 32;
-		found = endpoints.lookup(&at);
-		if (!found)
-			continue;
-		copy_address(chosen->address, found->address);
-		chosen->port = found->port;
-		record = ports.lookup(key);
-		if (record && *(volatile word64 *)record == *(word64 *)&set)
-			return family_of(chosen->address) == key->family;
-	}
-	return 0;
+	key.prefix = RANGE_BITS_NAMESPACE + 128;
+	key.namespace = namespace;
+	copy_address(key.address, address);
+	return ranges.lookup(&key);
 }
 
-static __always_inline enum outcome refuse(__u32 reason)
+/*
+ * What a pod finds at an address: its own namespace comes first, and is asked for
+ * addresses and ranges before all namespaces are (so does ztunnel, where it beats the
+ * longer prefix). Loopback is in nobody's range.
+ */
+static __always_inline struct address *locate(const struct pod *pod, const __u8 *address)
 {
+	struct address_key exact = {};
+	struct address *found;
+
+	copy_address(exact.address, address);
+	if (pod->flags & POD_OWN_ADDRESSES) {
+		exact.namespace = pod->namespace;
+		found = addresses.lookup(&exact);
+		if (!found && !is_loopback(address))
+			found = range(pod->namespace, address);
+		if (found)
+			return found;
+		exact.namespace = 0;
+	}
+	found = addresses.lookup(&exact);
+	if (!found && (pod->flags & POD_RANGES) && !is_loopback(address))
+		found = range(0, address);
+	return found;
+}
+
+static __always_inline enum outcome refuse(struct resolution *resolution, __u32 reason)
+{
+	resolution->refused = reason;
 	count(reason);
 	return OUTCOME_REFUSE;
 }
 
-/* called: what connect() was given. */
-static __always_inline enum outcome resolve(const struct pod *pod,
-					    const struct endpoint *called,
-					    struct resolution *resolution)
+/* As called; who is there may be known all the same. */
+static __always_inline void pass_through(const struct endpoint *called,
+					 struct resolution *resolution)
 {
 	struct address_key where = {};
+	struct address *there;
+
+	copy_place(&resolution->to, called);
+	copy_address(where.address, called->address);
+	there = addresses.lookup(&where);
+	if (there && there->kind == ADDRESS_WORKLOAD) {
+		resolution->to.flags = there->flags;
+		resolution->to.workload = there->name;
+	}
+}
+
+/* Only datagrams are sent; either is connected. */
+static __always_inline int datagrams(struct bpf_sock_addr *ctx, int sending)
+{
+	return sending || is_udp(ctx);
+}
+
+/*
+ * called: what the hook was given; sending: by sendmsg(). A service with PASSTHROUGH
+ * takes every port, as ztunnel does: no list of ports is asked.
+ */
+static __always_inline enum outcome resolve(struct bpf_sock_addr *ctx,
+					    const struct pod *pod,
+					    const struct endpoint *called, __u8 family,
+					    int sending, struct resolution *resolution)
+{
+	struct asker asker = {};
 	struct port_key key = {};
 	struct address *address;
 	__u64 name, waypoint;
-	__u32 kind;
+	__u32 kind, flags;
 
-	copy_address(where.address, called->address);
-	address = addresses.lookup(&where);
-	if (!address)
-		return OUTCOME_PASS;
+	if (dns_redirect(ctx, called, family, &resolution->to)) {
+		resolution->flags = FLOW_DNS;
+		count(COUNTER_DNS_REDIRECTED);
+		return OUTCOME_FORWARD;
+	}
+	address = locate(pod, called->address);
+	if (!address) {
+		copy_place(&resolution->to, called);
+		resolution->flags = FLOW_OUTSIDE;
+		return datagrams(ctx, sending) ? OUTCOME_PASS : OUTCOME_FORWARD;
+	}
 	name = address->name;
 	waypoint = address->waypoint;
 	kind = address->kind;
+	flags = address->flags;
+	asker.affinity = address->affinity;
 
+	if (kind != ADDRESS_SERVICE && datagrams(ctx, sending)) {
+		count(COUNTER_UDP_DIRECT);
+		return OUTCOME_PASS;
+	}
 	key.service = name;
 	key.port = called->port;
-	key.transport = TRANSPORT_TCP;
-	key.family = family_of(called->address);
+	key.family = family;
 	resolution->target = name ^ (bpf_ntohs(called->port) * PORT_MULTIPLIER);
 	resolution->flags = kind == ADDRESS_SERVICE ? FLOW_SERVICE : 0;
 
-	if (waypoint && waypoint != pod->waypoint) {
-		if (kind == ADDRESS_SERVICE && !known(&key))
-			return refuse(COUNTER_REFUSED_NO_PORT);
+	if (!datagrams(ctx, sending) && waypoint && waypoint != pod->waypoint) {
+		if (kind == ADDRESS_SERVICE && !(flags & ADDRESS_PASSTHROUGH) &&
+		    !known(&key))
+			return refuse(resolution, COUNTER_REFUSED_NO_PORT);
 		key.service = waypoint;
 		key.port = 0;
+		asker.affinity = 0;
 		resolution->flags |= FLOW_WAYPOINT;
-		if (!choose(&key, &resolution->to))
-			return refuse(COUNTER_REFUSED_NO_WAYPOINT);
+	} else if (kind != ADDRESS_SERVICE) {
+		copy_place(&resolution->to, called);
+		resolution->to.flags = flags;
+		resolution->to.workload = name;
+		count(COUNTER_CONNECT_DIRECT);
+		return OUTCOME_FORWARD;
+	} else if (flags & ADDRESS_PASSTHROUGH) {
+		pass_through(called, resolution);
+		count(datagrams(ctx, sending) ? COUNTER_UDP_SERVICE
+					      : COUNTER_CONNECT_SERVICE);
+		return datagrams(ctx, sending) ? OUTCOME_PASS : OUTCOME_FORWARD;
+	} else if (!key.port) {
+		return refuse(resolution, COUNTER_REFUSED_NO_PORT);
+	} else if (!datagrams(ctx, sending) && (flags & ADDRESS_LEAST_CONNECTIONS)) {
+		asker.flags = flags;
+		resolution->flags |= FLOW_COUNTED;
+	}
+
+	resolution->flags = blurred(ctx, resolution->flags);
+	asker.affinity = blurred(ctx, asker.affinity);
+	asker.flags = blurred(ctx, asker.flags);
+	asker.client = pod->workload;
+	asker.kind = datagrams(ctx, sending) ? STICKY_UDP : STICKY_TCP;
+	asker.sending = sending;
+	asker.socket = sending ? bpf_get_socket_cookie(ctx) : 0;
+	asker.called = called;
+	if (!choose(&key, &asker, &resolution->to)) {
+		if (resolution->flags & FLOW_WAYPOINT)
+			return refuse(resolution, COUNTER_REFUSED_NO_WAYPOINT);
+		return refuse(resolution, known(&key) ? COUNTER_REFUSED_NO_ENDPOINT
+						      : COUNTER_REFUSED_NO_PORT);
+	}
+	if (resolution->flags & FLOW_WAYPOINT)
 		count(COUNTER_CONNECT_WAYPOINT);
-		return OUTCOME_FORWARD;
-	}
-	if (kind == ADDRESS_SERVICE) {
-		if (!key.port || !choose(&key, &resolution->to))
-			return refuse(known(&key) ? COUNTER_REFUSED_NO_ENDPOINT
-						  : COUNTER_REFUSED_NO_PORT);
-		count(COUNTER_CONNECT_SERVICE);
-		return OUTCOME_FORWARD;
-	}
-	resolution->to = *called;
-	count(COUNTER_CONNECT_DIRECT);
+	else
+		count(datagrams(ctx, sending) ? COUNTER_UDP_SERVICE
+					      : COUNTER_CONNECT_SERVICE);
 	return OUTCOME_FORWARD;
 }
 

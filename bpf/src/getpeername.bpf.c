@@ -1,41 +1,67 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* cgroup/getpeername4 and 6: a client sees the address that it asked for. */
+/*
+ * cgroup/getpeername4 and 6: a client sees the address that it asked for, and a server
+ * that is reached through a tunnel the client at its other end. accept() tells the same.
+ */
 #include "../include/flows.h"
 #include "../include/socket.h"
+#include "../include/udp.h"
 
-static __always_inline struct flow *flow_of_client(struct bpf_sock_addr *ctx)
+static __always_inline int asked_by_tcp(struct bpf_sock_addr *ctx, struct endpoint *peer)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct flow_key key = {};
+	struct peer *answer;
+	struct flow *flow;
 
-	if (ctx->protocol != TRANSPORT_TCP || !sk)
+	if (!sk)
 		return 0;
 	socket_tuple(sk, &key);
+	/* What the daemon connects to a pod, it does from the pod's own address. */
+	if (same_address(key.source, key.destination)) {
+		answer = answers.sk_storage_get(sk, 0, 0);
+		if (answer) {
+			copy_address(peer->address, answer->far);
+			peer->port = answer->far_port;
+			return answer->flags & FLOW_TUNNELLED;
+		}
+	}
+	if (!is_translated(&key))
+		return 0;
 	flow_scope(&key, ctx);
-	return flows.lookup(&key);
+	flow = flows.lookup(&key);
+	if (!flow || flow->flags & FLOW_TUNNELLED)
+		return 0;
+	copy_address(peer->address, flow->original);
+	peer->port = flow->original_port;
+	return 1;
+}
+
+/* peer: what the kernel says; replaced by what was asked, if that is known. */
+static __always_inline int asked(struct bpf_sock_addr *ctx, struct endpoint *peer)
+{
+	if (is_stream(ctx->protocol))
+		return asked_by_tcp(ctx, peer);
+	return ctx->protocol == TRANSPORT_UDP && answered(ctx, peer);
 }
 
 int getpeername4(struct bpf_sock_addr *ctx)
 {
-	struct flow *flow = flow_of_client(ctx);
+	struct endpoint peer __attribute__((aligned(8))) = {};
 
-	if (flow) {
-		ctx->user_ip4 = get_ipv4(flow->original);
-		ctx->user_port = flow->original_port;
-	}
+	read4(ctx, &peer);
+	/* A tunnel's client may be of the other family, which has no place here. */
+	if (asked(ctx, &peer) && family_of(peer.address) == FAMILY_IPV4)
+		write4(ctx, &peer);
 	return 1;
 }
 
 int getpeername6(struct bpf_sock_addr *ctx)
 {
-	struct flow *flow = flow_of_client(ctx);
+	struct endpoint peer __attribute__((aligned(8))) = {};
 
-	if (flow) {
-		ctx->user_ip6[0] = ((word32 *)flow->original)[0];
-		ctx->user_ip6[1] = ((word32 *)flow->original)[1];
-		ctx->user_ip6[2] = ((word32 *)flow->original)[2];
-		ctx->user_ip6[3] = ((word32 *)flow->original)[3];
-		ctx->user_port = flow->original_port;
-	}
+	read6(ctx, &peer);
+	if (asked(ctx, &peer))
+		write6(ctx, &peer);
 	return 1;
 }

@@ -4,13 +4,13 @@
 #include "../include/socket.h"
 
 /* A waypoint's socket carries its answer; any other server is told from the flow. */
-static __always_inline struct flow *flow_of_server(struct bpf_sockopt *ctx)
+static __always_inline struct peer *peer_of_server(struct bpf_sockopt *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct flow_key key = {};
-	struct flow *answer;
+	struct peer *answer;
 
-	if (!sk || sk->protocol != TRANSPORT_TCP)
+	if (!sk || !is_stream(sk->protocol))
 		return 0;
 	answer = answers.sk_storage_get(sk, 0, 0);
 	if (answer)
@@ -18,12 +18,12 @@ static __always_inline struct flow *flow_of_server(struct bpf_sockopt *ctx)
 	socket_tuple(sk, &key);
 	flow_reverse(&key);
 	flow_scope(&key, ctx);
-	return flows.lookup(&key);
+	return (struct peer *)flows.lookup(&key);
 }
 
 int getsockopt(struct bpf_sockopt *ctx)
 {
-	struct flow *answer = ctx->optval, *flow;
+	struct peer *answer = ctx->optval, *peer;
 
 	if (ctx->level != PEER_QUERY_LEVEL || ctx->optname != PEER_QUERY_OPTION) {
 		/*
@@ -36,10 +36,10 @@ int getsockopt(struct bpf_sockopt *ctx)
 	}
 	if ((void *)(answer + 1) > ctx->optval_end)
 		return 1;
-	flow = flow_of_server(ctx);
-	if (!flow)
+	peer = peer_of_server(ctx);
+	if (!peer)
 		return 1;
-	*answer = *flow;
+	*answer = *peer;
 	ctx->optlen = sizeof(*answer);
 	/* The verifier wants the answer's length settled before its success. */
 	asm volatile("" ::: "memory");

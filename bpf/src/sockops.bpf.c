@@ -1,80 +1,164 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* sockops: flows made, handed to accepted sockets, and removed. */
-#include "../include/flows.h"
+/* sockops: flows made, handed to accepted sockets, accounted and removed. */
+#include "../include/accelerate.h"
+#include "../include/caller.h"
+#include "../include/sockops.h"
+#include "../include/telemetry.h"
 
-/* The connection of a socket, its own end as the source; key must be zeroed. */
-static __always_inline void sockops_tuple(struct bpf_sock_ops *ctx, struct flow_key *key)
+static __always_inline void watch_states(struct bpf_sock_ops *ctx)
 {
-	__u32 source4 = loaded(ctx->local_ip4), destination4 = loaded(ctx->remote_ip4);
-	__u32 s0 = loaded(ctx->local_ip6[0]), s1 = loaded(ctx->local_ip6[1]);
-	__u32 s2 = loaded(ctx->local_ip6[2]), s3 = loaded(ctx->local_ip6[3]);
-	__u32 d0 = loaded(ctx->remote_ip6[0]), d1 = loaded(ctx->remote_ip6[1]);
-	__u32 d2 = loaded(ctx->remote_ip6[2]), d3 = loaded(ctx->remote_ip6[3]);
-	__u32 source_port = loaded(ctx->local_port);
-	__u32 destination_port = loaded(ctx->remote_port);
-
-	if (ctx->family == AF_INET) {
-		set_ipv4(key->source, source4);
-		set_ipv4(key->destination, destination4);
-	} else {
-		set_ipv6(key->source, s0, s1, s2, s3);
-		set_ipv6(key->destination, d0, d1, d2, d3);
-	}
-	key->source_port = bpf_htons(source_port);
-	key->destination_port = bpf_htons(bpf_ntohl(destination_port));
-	flow_scope(key, ctx);
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+					       BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-static __always_inline void on_connect(struct bpf_sock_ops *ctx)
+/* A client's SYN is about to leave. */
+static __always_inline void on_connect(struct bpf_sock_ops *ctx,
+				       const struct flow_key *key, __u64 netns)
 {
-	__u64 netns = bpf_get_netns_cookie(ctx);
-	struct pod *pod = pods.lookup(&netns);
-	struct flow_key key = {};
+	struct pod *pod = caller_of_syn(ctx, netns);
 
-	if (!pod)
-		return;
-	sockops_tuple(ctx, &key);
-	if (flow_open(&key, pod, bpf_get_socket_cookie(ctx)))
-		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
-						       BPF_SOCK_OPS_STATE_CB_FLAG);
+	if (pod && flow_open(ctx, key, pod, netns))
+		watch_states(ctx);
 }
 
-/* A waypoint asks after a client may have gone: its answer moves to the socket. */
-static __always_inline void on_accept(struct bpf_sock_ops *ctx)
+/* Whether a socket is one that watch_states() was called for. */
+static __always_inline int watched(struct bpf_sock_ops *ctx)
+{
+	return ctx->bpf_sock_ops_cb_flags & BPF_SOCK_OPS_STATE_CB_FLAG;
+}
+
+#define ASKED_FLOWS (FLOW_WAYPOINT | FLOW_TUNNEL | FLOW_TUNNELLED)
+
+/*
+ * A waypoint or the daemon asks after a client may have gone, and getpeername() is
+ * asked at any time: the answer moves to the socket. key: the client's end as the
+ * source, and flow what is known of it.
+ */
+static __always_inline void on_accept(struct bpf_sock_ops *ctx,
+				      const struct flow_key *key, struct flow *flow,
+				      __u64 netns)
 {
 	struct bpf_sock *sk = ctx->sk;
-	struct flow_key key = {};
-	struct flow *flow;
+	struct pod *pod;
 
-	sockops_tuple(ctx, &key);
-	flow_reverse(&key);
-	flow = flows.lookup(&key);
-	if (flow && (flow->flags & FLOW_WAYPOINT) && sk)
-		answers.sk_storage_get(sk, flow, BPF_SK_STORAGE_GET_F_CREATE);
-}
-
-static __always_inline void on_state(struct bpf_sock_ops *ctx)
-{
-	struct flow_key key = {};
-
-	if (ctx->args[1] != BPF_TCP_CLOSE)
+	if (!flow) {
+		pod = pods.lookup(&netns);
+		/* The daemon reports what comes by HBONE. */
+		if (key->destination_port == bpf_htons(TUNNEL_PORT_HBONE))
+			return;
+		if (pod && visit_begin(ctx, pod, key))
+			watch_states(ctx);
 		return;
-	sockops_tuple(ctx, &key);
-	flows.delete(&key);
+	}
+	if ((flow->flags & ASKED_FLOWS) && sk)
+		answers.sk_storage_get(sk, (struct peer *)flow,
+				       BPF_SK_STORAGE_GET_F_CREATE);
+	if (flow->flags & FLOW_ACCELERATE)
+		accelerate_server(ctx, key);
 }
 
+/* A pod that left the mesh takes its visits' labels with it. */
+static __always_inline void on_visit_state(struct bpf_sock_ops *ctx, struct flow_key *key,
+					   __u64 netns, __u32 from, __u32 to)
+{
+	struct visit *visit = visit_of(ctx);
+	struct pod *pod;
+
+	if (!visit)
+		return;
+	if (to == BPF_TCP_FIN_WAIT2) {
+		visit->received = ctx->bytes_received;
+		return;
+	}
+	pod = pods.lookup(&netns);
+	if (to != BPF_TCP_CLOSE || !pod)
+		return;
+	flow_reverse(key);
+	visit_close(ctx, pod, key, visit, from);
+}
+
+/* The socket of a flow is connected (ACTIVE_ESTABLISHED) or in another state. */
+static __always_inline void on_flow(struct bpf_sock_ops *ctx, const struct flow_key *key,
+				    struct flow *flow, __u32 op, __u32 from, __u32 to)
+{
+	__u64 sent = 0, received = 0;
+	int counts = accounted(key, flow->flags);
+	struct traffic *sums;
+
+	if (op == BPF_SOCK_OPS_STATE_CB && to == BPF_TCP_FIN_WAIT2) {
+		flow->received = ctx->bytes_received;
+		return;
+	}
+	sums = counts ? traffic_of(flow) : 0;
+	if (op == BPF_SOCK_OPS_STATE_CB && to == BPF_TCP_CLOSE) {
+		if (flow->flags & FLOW_ACCELERATE)
+			accelerate_sums(key, &sent, &received);
+		if (counts)
+			account_close(ctx, key, flow, sums, from, sent, received);
+		flow_close(key, flow);
+		return;
+	}
+	account_established(flow, sums);
+	if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB && (flow->flags & FLOW_ACCELERATE))
+		accelerate_client(ctx, key);
+}
+
+/*
+ * Whether there is anything to do. Most calls are about what concerns nobody here, and
+ * cost no more than this.
+ *
+ * Of who is established ACTIVE_ESTABLISHED tells, unless both ends called at once: then
+ * it is so by way of SYN_RECV, as at a server.
+ */
+static __always_inline int concerns(struct bpf_sock_ops *ctx, __u32 op, __u32 from,
+				    __u32 to)
+{
+	switch (op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		return 1;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		return watched(ctx);
+	case BPF_SOCK_OPS_STATE_CB:
+		return to == BPF_TCP_CLOSE || to == BPF_TCP_FIN_WAIT2 ||
+		       (to == BPF_TCP_ESTABLISHED && from == BPF_TCP_SYN_RECV);
+	default:
+		return 0;
+	}
+}
+
+/*
+ * What several of a connection's moments need is here once: a program that runs a
+ * dozen times for each connection, between much else, finds little of itself in the
+ * CPU's caches.
+ */
 int sockops(struct bpf_sock_ops *ctx)
 {
-	switch (ctx->op) {
-	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		on_connect(ctx);
-		break;
-	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		on_accept(ctx);
-		break;
-	case BPF_SOCK_OPS_STATE_CB:
-		on_state(ctx);
-		break;
+	__u32 op = ctx->op, from = ctx->args[0], to = ctx->args[1];
+	struct flow_key key = {};
+	struct flow *flow;
+	__u64 netns;
+
+	if (!concerns(ctx, op, from, to))
+		return 1;
+	netns = bpf_get_netns_cookie(ctx);
+	sockops_tuple(ctx, &key, netns);
+	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		on_connect(ctx, &key, netns);
+		return 1;
 	}
+	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		flow_reverse(&key);
+	flow = flows.lookup(&key);
+	/*
+	 * Another namespace's flow isn't this socket's to end. Nor are probes', which
+	 * are of none: where they are made below this cgroup, their own program does.
+	 */
+	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		on_accept(ctx, &key, flow, netns);
+	else if (flow && flow->netns == netns)
+		on_flow(ctx, &key, flow, op, from, to);
+	else if (op == BPF_SOCK_OPS_STATE_CB)
+		on_visit_state(ctx, &key, netns, from, to);
 	return 1;
 }

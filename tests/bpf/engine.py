@@ -22,19 +22,23 @@ from bpf.layout import (
     EndpointKey,
     Flow,
     FlowKey,
+    Guard,
+    LocalAddress,
+    Peer,
     PeerQuery,
     Pod,
     Port,
     PortKey,
-    Transport,
 )
-from bpf.links import attach_pod
+from bpf.links import attach_pod, detach_pod
 from bpf.loader import load, unload
 from bpf.maps import K, Maps, Table, V
 from tests.support.netns import Netns
 
 PREFIX = "tandem-test-bpf"
 SMALL = Knobs(pods=64, addresses=256, ports=256, endpoints=4096, flows=4096, pending=4096)
+#: An endpoint that the alias table always keeps.
+KEEP = 0xFFFFFFFF
 CLIENT, SERVER, WAYPOINT, SERVICE = 0xC11E47, 0x5E47E4, 0x3A7901, 0x5E471CE
 
 
@@ -67,50 +71,118 @@ class Engine:
     maps: Maps
     generation: int = 0
     sets: dict[tuple[int, int, int], Port] = field(default_factory=dict)
+    attached: set[str] = field(default_factory=set)
 
-    def enroll(self, pod: Netns, workload: int = CLIENT, waypoint: int = 0) -> None:
+    def enroll(
+        self,
+        pod: Netns,
+        workload: int = CLIENT,
+        waypoint: int = 0,
+        *,
+        namespace: int = 0,
+        flags: int = 0,
+    ) -> None:
         """Enrol a namespace, its sk_lookup link included."""
-        self.maps.pods.put(pod.cookie, Pod(workload, waypoint))
+        record = Pod(workload, waypoint, namespace=namespace, flags=flags)
+        self.maps.pods.put(pod.cookie, record)
+        for address in filter(None, (pod.v4, pod.v6)):
+            if self.maps.guards.get(LocalAddress(packed(address))) is None:
+                self.maps.guards.put(LocalAddress(packed(address)), Guard(workload))
         attach_pod(self.place.pin_dir, f"test/{pod.cookie}", pod.fd)
+        self.attached.add(f"test/{pod.cookie}")
 
     def workload(
-        self, address: str, name: int = SERVER, waypoint: int = 0, identity_port: int = 0
+        self,
+        address: str,
+        name: int = SERVER,
+        waypoint: int = 0,
+        identity_port: int = 0,
+        flags: int = 0,
     ) -> None:
         """Make an address a workload's."""
-        value = Address(name, waypoint, AddressKind.WORKLOAD, identity_port)
+        value = Address(name, waypoint, AddressKind.WORKLOAD, flags)
         self.maps.addresses.put(AddressKey(packed(address)), value)
+        self.maps.guards.put(LocalAddress(packed(address)), Guard(name, 0, identity_port))
 
-    def vip(self, address: str, name: int = SERVICE, waypoint: int = 0) -> None:
+    def vip(
+        self,
+        address: str,
+        name: int = SERVICE,
+        waypoint: int = 0,
+        *,
+        flags: int = 0,
+        affinity: int = 0,
+        namespace: int = 0,
+    ) -> None:
         """Make an address a service's."""
-        value = Address(name, waypoint, AddressKind.SERVICE, 0)
-        self.maps.addresses.put(AddressKey(packed(address)), value)
+        value = Address(name, waypoint, AddressKind.SERVICE, flags, affinity)
+        self.maps.addresses.put(AddressKey(packed(address), namespace), value)
 
     def port(
-        self, number: int, endpoints: Sequence[tuple[str, int]], name: int = SERVICE
+        self,
+        number: int,
+        endpoints: Sequence[tuple[str, int]],
+        name: int = SERVICE,
+        weights: Sequence[int] = (),
+        *,
+        workload: int = 0,
+        flags: int = 0,
     ) -> None:
-        """Give a service a port, in each family; replaces the set as a push does."""
+        """Give a service a port, in each family; replaces the set as a push does.
+
+        weights: of the endpoints of each family, in their order; none: all the same.
+        workload, flags: of all of the endpoints.
+        """
         for kind in (4, 6):
             mine = [e for e in endpoints if family(packed(e[0])) == kind]
+            mine.sort(key=lambda endpoint: (packed(endpoint[0]), endpoint[1]))
+            table = alias_table(weights) if weights and mine else [(KEEP, 0)] * len(mine)
             self.generation += 1
             for index, (address, port) in enumerate(mine):
                 key = EndpointKey(self.generation, index)
-                self.maps.endpoints.put(key, Endpoint(packed(address), port))
+                keep, alias = table[index]
+                made = Endpoint(packed(address), port, flags, keep, alias, workload)
+                self.maps.endpoints.put(key, made)
             record = Port(self.generation, len(mine))
             old = self.sets.get((name, number, kind))
-            self.maps.ports.put(PortKey(name, number, Transport.TCP, kind), record)
+            self.maps.ports.put(PortKey(name, number, kind), record)
             self.sets[name, number, kind] = record
             for index in range(old.count if old else 0):
                 assert old is not None
                 self.maps.endpoints.delete(EndpointKey(old.generation, index))
 
     def clear(self) -> None:
-        """Empty every map but the counters."""
+        """Empty every map but the counters and limits; let go of the namespaces."""
         maps = self.maps
+        while self.attached:
+            detach_pod(self.place.pin_dir, self.attached.pop())
         empty(maps.pods)
+        empty(maps.members)
         empty(maps.addresses)
+        empty(maps.ranges)
         empty(maps.ports)
         empty(maps.endpoints)
+        empty(maps.guards)
+        empty(maps.listeners)
+        empty(maps.member_guards)
         empty(maps.flows)
+        empty(maps.active)
+        empty(maps.accelerated)
+        empty(maps.nameservers)
+        empty(maps.sticky)
+        empty(maps.replies)
+        maps.member_levels.put(0, 0)
+        empty(maps.chunks)
+        empty(maps.chunk_identities)
+        empty(maps.chunk_sources)
+        empty(maps.chunk_destinations)
+        empty(maps.chunk_ports)
+        for hit, _ in list(maps.hits.items()):
+            maps.hits.delete(hit)
+        for key, _sums in list(maps.traffic.items()):
+            maps.traffic.take(key)
+        while maps.events.skip(1024):
+            pass
         self.sets.clear()
 
     @contextlib.contextmanager
@@ -131,6 +203,22 @@ class Engine:
         return self.maps.flows.get(key)
 
 
+def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
+    """(keep, alias) of each endpoint, by Vose's method."""
+    total, count = sum(weights), len(weights)
+    left = [weight * count / total for weight in weights]
+    table = [(KEEP, index) for index in range(count)]
+    small = [index for index in range(count) if left[index] < 1]
+    large = [index for index in range(count) if left[index] >= 1]
+    while small and large:
+        poor, rich = small.pop(), large[-1]
+        table[poor] = (int(left[poor] * (1 << 32)), rich)
+        left[rich] -= 1 - left[poor]
+        if left[rich] < 1:
+            small.append(large.pop())
+    return table
+
+
 def empty(table: Table[K, V]) -> None:
     """Delete every entry."""
     for key, _value in list(table.items()):
@@ -143,13 +231,13 @@ def packed(address: str) -> bytes:
     return mapped(socket.inet_pton(kind, address))
 
 
-def peer(accepted: socket.socket) -> Flow:
+def peer(accepted: socket.socket) -> Peer:
     """The peer query."""
     level, option = PeerQuery.LEVEL, PeerQuery.OPTION
-    return Flow.unpack(accepted.getsockopt(level, option, Flow.SIZE))
+    return Peer.unpack(accepted.getsockopt(level, option, Peer.SIZE))
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until a condition holds; it must within seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -196,9 +284,10 @@ def engine(name: str, knobs: Knobs = SMALL) -> Iterator[Engine]:
 
 
 def removed(cgroup: Path) -> bool:
-    """Remove a cgroup, if its last process is gone."""
+    """Remove a cgroup and those below it, if their last processes are gone."""
     try:
-        cgroup.rmdir()
+        for folder, _, _ in os.walk(cgroup, topdown=False):
+            Path(folder).rmdir()
     except OSError:
         return False
     return True

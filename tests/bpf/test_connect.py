@@ -100,14 +100,18 @@ def test_a_workload_is_reached_as_called(
     assert counts == {Counter.CONNECT_DIRECT: 1}
 
 
-def test_other_destinations_are_left_alone(
+def test_other_destinations_are_reached_as_called(
     mesh: Engine, client: Netns, server: Netns, how: str
 ) -> None:
     mesh.enroll(client)
+    called = pick(how, server.v4, server.v6)
     with server.listen(wire(how, server), 8080), open_client(client, how) as s:
         with mesh.counts() as counts:
-            s.connect((pick(how, server.v4, server.v6), 8080))
-        assert list(mesh.maps.flows.items()) == []
+            s.connect((called, 8080))
+        flow = mesh.flow(s, (wire(how, server), 8080))
+        assert flow is not None
+        assert (flow.source, flow.target, flow.flags) == (CLIENT, 0, FlowFlag.OUTSIDE)
+        assert (flow.original, flow.original_port) == (packed(called), 8080)
     assert counts == {}
 
 
@@ -121,16 +125,6 @@ def test_namespaces_that_are_not_enrolled_are_left_alone(
             s.connect((pick(how, server.v4, server.v6), 8080))
         assert list(mesh.maps.flows.items()) == []
     assert counts == {}
-
-
-def test_udp_is_left_alone(mesh: Engine, client: Netns, server: Netns) -> None:
-    mesh.enroll(client)
-    mesh.vip(server.v4)
-    mesh.vip(server.v6)
-    for family in (V4, V6):
-        with client.open_socket(family, socket.SOCK_DGRAM) as s:
-            s.connect((server.address(family), 53))
-            assert s.getpeername()[:2] == (server.address(family), 53)
 
 
 BINDINGS = ["free", "bound", "device", "bound+device"]
@@ -163,7 +157,7 @@ def test_refusal_is_immediate_and_leaves_the_socket_usable(
             if result == errno.EINPROGRESS:
                 select.select([], [s], [], 5)
                 result = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 0.9  # a SYN that is dropped takes 1 s
         # See refusal6 for the one case that can't be ECONNREFUSED.
         unknown = (how, binding) == ("ipv6", "device")
         assert errno.errorcode[result] == ("ENETUNREACH" if unknown else "ECONNREFUSED")

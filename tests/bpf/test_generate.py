@@ -49,19 +49,19 @@ def test_every_struct_packs_to_its_size_and_back() -> None:
 
 
 def test_ports_are_in_network_order_and_padding_is_zero() -> None:
-    assert PortKey(1, 0x1234, 6, 4).pack() == (
-        (1).to_bytes(8, "little") + b"\x12\x34" + b"\x06\x04" + bytes(4)
+    assert PortKey(1, 0x1234, 4).pack() == (
+        (1).to_bytes(8, "little") + b"\x12\x34" + b"\x04" + bytes(5)
     )
 
 
 def test_values_that_do_not_fit_name_themselves() -> None:
     with pytest.raises(LayoutError, match="port=70000 is no port"):
-        PortKey(1, 70000, 6, 4).pack()
+        PortKey(1, 70000, 4).pack()
     with pytest.raises(LayoutError, match=r"original=.* has 4 bytes, not 16"):
         Flow(1, 2, bytes(4), 80, 0).pack()
     with pytest.raises(LayoutError, match="Port"):
         Port(1 << 32, 0).pack()
-    with pytest.raises(LayoutError, match="Address: 3 bytes, not 24"):
+    with pytest.raises(LayoutError, match="Address: 3 bytes, not 32"):
         Address.unpack(b"abc")
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from bpf.layout import Flow, PeerQuery
+from bpf.layout import Peer, PeerQuery
 from tests.bpf.engine import CLIENT, SERVER, Engine, packed, peer
 from tests.support.netns import Netns
 from ztunnel_compat.names import target_hash
@@ -27,7 +27,7 @@ listener.listen()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 print("listening", flush=True)
 accepted, _ = listener.accept()
-print(accepted.getsockopt(6, 200, 40).hex(), flush=True)
+print(accepted.getsockopt(6, 200, 72).hex(), flush=True)
 accepted.sendall(b"hello")
 accepted.recv(1)
 """
@@ -50,7 +50,7 @@ def test_an_unprivileged_server_that_speaks_first_knows_its_client(
         with client.open_socket(family) as s:
             s.connect((address, 8080))
             assert s.recv(5) == b"hello"
-            told = Flow.unpack(bytes.fromhex(serving.stdout.readline()))
+            told = Peer.unpack(bytes.fromhex(serving.stdout.readline()))
     assert (told.source, told.target) == (CLIENT, target_hash(SERVER, 8080))
     assert (told.original, told.original_port) == (packed(address), 8080)
 
@@ -98,8 +98,8 @@ def test_a_short_buffer_gets_nothing(mesh: Engine, client: Netns, server: Netns)
         accepted, _ = listener.accept()
         with accepted:
             with pytest.raises(OSError):
-                accepted.getsockopt(PeerQuery.LEVEL, PeerQuery.OPTION, Flow.SIZE - 1)
-            assert len(accepted.getsockopt(6, 200, 1024)) == Flow.SIZE
+                accepted.getsockopt(PeerQuery.LEVEL, PeerQuery.OPTION, Peer.SIZE - 1)
+            assert len(accepted.getsockopt(6, 200, 1024)) == Peer.SIZE
 
 
 @pytest.mark.parametrize("size", [16, 4096, 4097, 65536])
@@ -122,4 +122,4 @@ def getsockopt(s: socket.socket, level: int, option: int, size: int) -> tuple[in
 
 def test_both_engines_mean_the_same_query() -> None:
     assert (PEER_QUERY_LEVEL, PEER_QUERY_OPTION) == (PeerQuery.LEVEL, PeerQuery.OPTION)
-    assert Flow.SIZE == PEER_QUERY_SIZE
+    assert Peer.SIZE == PEER_QUERY_SIZE

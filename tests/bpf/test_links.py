@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bpf.errors import LinkError
-from bpf.links import attach_pod, attached_pods, detach_pod
-from tests.bpf.engine import Engine, eventually
+from bpf.kernel import link_info, pinned, program_id
+from bpf.links import (
+    attach_host,
+    attach_member,
+    attach_pod,
+    attached_members,
+    attached_pods,
+    detach_host,
+    detach_member,
+    detach_pod,
+    member_path,
+)
+from bpf.loader import Action, load
+from bpf.sources import CGROUP_PROGRAMS, HOST_PROGRAM
+from tests.bpf.engine import SMALL, Engine, Place, eventually, place, removed
 from tests.support.netns import Netns, netns
 
 IDENTITY_PORT = 15088
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @pytest.fixture
@@ -71,3 +96,48 @@ def test_what_is_no_namespace_is_refused(mesh: Engine) -> None:
     with (mesh.place.cgroup / "cgroup.procs").open() as other, pytest.raises(LinkError):
         attach_pod(mesh.place.pin_dir, "wrong", other.fileno())
     assert "wrong" not in attached_pods(mesh.place.pin_dir)
+
+
+def in_force(where: Place) -> bool:
+    """Whether the links of the member and of the node's netns have today's programs."""
+    number = next(iter(attached_members(where.pin_dir)))
+    links = [(member_path(where.pin_dir, number, p), p.name) for p in CGROUP_PROGRAMS]
+    links.append((where.pin_dir / "links" / HOST_PROGRAM.name, HOST_PROGRAM.name))
+    for path, name in links:
+        with pinned(path) as link, pinned(where.pin_dir / "progs" / name) as program:
+            if link_info(link, name).program != program_id(program, name):
+                return False
+    return True
+
+
+def test_members_and_the_nodes_own_netns_follow_a_swap_of_programs() -> None:
+    with place("members") as where, netns() as home:
+        load(where.pin_dir, where.cgroup, SMALL)
+        member = where.cgroup.with_name(where.cgroup.name + "-member")
+        member.mkdir()
+        number = member.stat().st_ino
+        with opened(member) as directory:
+            attach_member(where.pin_dir, directory)
+            attach_member(where.pin_dir, directory)  # again: nothing changes
+        attach_host(where.pin_dir, home.fd)
+        assert attached_members(where.pin_dir) == {number}
+        assert in_force(where)
+        (where.pin_dir / "progs" / "sockops").unlink()
+        assert load(where.pin_dir, where.cgroup, SMALL).action is Action.SWAP
+        assert in_force(where)
+        detach_member(where.pin_dir, number)
+        detach_host(where.pin_dir)
+        assert attached_members(where.pin_dir) == set()
+        eventually(lambda: removed(member))
+
+
+def test_links_of_dead_cgroups_are_released() -> None:
+    with place("dying") as where:
+        load(where.pin_dir, where.cgroup, SMALL)
+        member = where.cgroup.with_name(where.cgroup.name + "-member")
+        member.mkdir()
+        with opened(member) as directory:
+            attach_member(where.pin_dir, directory)
+        eventually(lambda: removed(member))
+        eventually(lambda: attached_members(where.pin_dir) == set())
+        assert not list((where.pin_dir / "links").glob("member_*"))

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bpf import loader, sources
-from bpf.errors import LoadError
-from bpf.kernel import link_info, pinned
-from bpf.knobs import Knobs
-from bpf.layout import Counter
-from bpf.links import attached_pods
-from bpf.loader import NOTHING, Action, Loaded, Pinned, decide, load, unload, write_meta
+from bpf import kernel, loader, sources
+from bpf.build import Build
+from bpf.errors import KernelError, LinkError, LoadError
+from bpf.layout import Counter, Pod
+from bpf.links import Targets, attached_pods
+from bpf.loader import Action, Pinned, Stage, decide, load, stage, unload
 from bpf.maps import Maps
-from bpf.sources import CGROUP_PROGRAMS, MAPS, PROGRAMS, Build
+from bpf.sources import MAPS, PROGRAMMED_MAPS, PROGRAMS
 from tests.bpf.engine import SMALL, Engine, Place, eventually, peer, place
+from tests.bpf.loads import (
+    CGROUP_PROGRAMS,
+    LARGER,
+    PINS,
+    VIP,
+    answered,
+    fill,
+    linked_programs,
+    mesh_flow,
+    redirects,
+    whole,
+)
 from tests.support.netns import Netns
 
-VIP = "10.96.1.1"
-WANTED = Build(programs=b"p" * 32, maps=b"m" * 32)
+WANTED = Build(programs="p", maps=dict.fromkeys(MAPS, "m"))
+OTHERS = replace(WANTED, programs="q")
 ALL_MAPS = frozenset(MAPS)
+PROGRAMMED = frozenset(PROGRAMMED_MAPS)
+BOTH = PROGRAMMED | {"flows"}
 ALL_PROGRAMS = frozenset(program.name for program in PROGRAMS)
+
+
+def but(*names: str) -> Build:
+    """What is wanted, with other layouts of some maps."""
+    return replace(WANTED, maps={**WANTED.maps, **dict.fromkeys(names, "n")})
 
 
 @pytest.fixture
@@ -35,11 +58,12 @@ def where() -> Iterator[Place]:
         yield made
 
 
-def outcome(loaded: Loaded) -> tuple[bool, bool]:
-    return loaded.adopted, loaded.swapped
+def outcome(loaded: Stage) -> Action:
+    assert not loaded.waiting
+    return loaded.action
 
 
-FRESH, ADOPTED, SWAPPED = (False, False), (True, False), (False, True)
+FRESH, ADOPTED, SWAPPED = Action.REBUILD, Action.ADOPT, Action.SWAP
 
 
 def another_program(monkeypatch: pytest.MonkeyPatch, addition: str) -> None:
@@ -47,49 +71,40 @@ def another_program(monkeypatch: pytest.MonkeyPatch, addition: str) -> None:
     monkeypatch.setattr(loader, "program_text", lambda: text)
 
 
-def linked_programs(where: Place) -> dict[str, int]:
-    found = {}
-    for path in (where.pin_dir / "links").iterdir():
-        with pinned(path) as link:
-            found[path.name] = link_info(link, path.name).program
-    return found
-
-
-def redirects(where: Place, client: Netns, server: Netns) -> bool:
-    """Whether the programs do their work, with maps filled for it."""
-    maps = Maps.open(where.pin_dir)
-    mesh = Engine(where, maps, generation=1000)
-    mesh.enroll(client)
-    mesh.vip(VIP)
-    mesh.port(80, [(server.v4, 8080)])
-    try:
-        with server.listen(server.v4, 8080) as listener, client.open_socket() as s:
-            s.settimeout(1)
-            s.connect((VIP, 80))
-            with listener.accept()[0] as accepted:
-                return bool(peer(accepted).source)
-    except OSError:
-        return False
-    finally:
-        maps.close()
-
-
 @pytest.mark.parametrize(
-    ("found", "action"),
+    ("found", "action", "renewed"),
     [
-        (Pinned(WANTED, ALL_MAPS, ALL_PROGRAMS), Action.ADOPT),
-        (Pinned(WANTED, ALL_MAPS, frozenset()), Action.SWAP),
-        (Pinned(WANTED, ALL_MAPS, ALL_PROGRAMS - {"sockops"}), Action.SWAP),
-        (Pinned(WANTED, ALL_MAPS - {"flows"}, ALL_PROGRAMS), Action.REBUILD),
-        (Pinned(Build(b"q" * 32, b"m" * 32), ALL_MAPS, ALL_PROGRAMS), Action.SWAP),
-        (Pinned(Build(b"p" * 32, b"n" * 32), ALL_MAPS, ALL_PROGRAMS), Action.REBUILD),
-        (Pinned(Build(bytes(32), b"m" * 32), ALL_MAPS, ALL_PROGRAMS), Action.SWAP),
-        (Pinned(NOTHING, ALL_MAPS, ALL_PROGRAMS), Action.REBUILD),
-        (Pinned(NOTHING, frozenset(), frozenset()), Action.REBUILD),
+        (Pinned(WANTED, ALL_MAPS, ALL_PROGRAMS), Action.ADOPT, set()),
+        (Pinned(WANTED, ALL_MAPS, frozenset()), Action.SWAP, set()),
+        (Pinned(WANTED, ALL_MAPS, ALL_PROGRAMS - {"sockops"}), Action.SWAP, set()),
+        (
+            Pinned(replace(WANTED, programs="q"), ALL_MAPS, ALL_PROGRAMS),
+            Action.SWAP,
+            set(),
+        ),
+        (Pinned(WANTED, ALL_MAPS - {"flows"}, ALL_PROGRAMS), Action.SWAP, {"flows"}),
+        (
+            Pinned(but("flows", "answers"), ALL_MAPS, ALL_PROGRAMS),
+            Action.SWAP,
+            {"flows", "answers"},
+        ),
+        (Pinned(but("ports"), ALL_MAPS, ALL_PROGRAMS), Action.REBUILD, PROGRAMMED),
+        (Pinned(WANTED, ALL_MAPS - {"pods"}, ALL_PROGRAMS), Action.REBUILD, PROGRAMMED),
+        (
+            Pinned(but("guards", "flows"), ALL_MAPS, ALL_PROGRAMS),
+            Action.REBUILD,
+            PROGRAMMED | {"flows"},
+        ),
+        (Pinned(Build(), ALL_MAPS, ALL_PROGRAMS), Action.REBUILD, ALL_MAPS),
+        (Pinned(Build(), frozenset(), frozenset()), Action.REBUILD, ALL_MAPS),
     ],
 )
-def test_what_is_done_follows_from_what_is_found(found: Pinned, action: Action) -> None:
-    assert decide(found, WANTED) is action
+def test_what_is_done_follows_from_what_is_found(
+    found: Pinned, action: Action, renewed: set[str]
+) -> None:
+    plan = decide(found, WANTED)
+    assert plan.action is action
+    assert ALL_MAPS - plan.kept == renewed
 
 
 def test_a_second_load_adopts(where: Place, client: Netns, server: Netns) -> None:
@@ -145,11 +160,11 @@ def test_programs_are_swapped_under_traffic(
         with client.popen(["/usr/bin/python3", "-c", STORM, VIP]) as storm:
             assert storm.stdout is not None
             assert storm.stdout.readline() == "up\n"
-            for number in range(3):
-                another_program(monkeypatch, f"/* version {number} */\n")
-                assert outcome(load(where.pin_dir, where.cgroup, SMALL)) == SWAPPED
-                drain(listener)
-            out, err = storm.communicate("stop")
+            with drained(listener):
+                for number in range(2):
+                    another_program(monkeypatch, f"/* version {number} */\n")
+                    assert outcome(load(where.pin_dir, where.cgroup, SMALL)) == SWAPPED
+                out, err = storm.communicate("stop")
         assert storm.returncode == 0, err
         assert int(out) > 50
         assert s.getpeername() == (VIP, 80)
@@ -161,33 +176,203 @@ def test_programs_are_swapped_under_traffic(
     maps.close()
 
 
-def drain(listener: socket.socket) -> None:
-    listener.setblocking(False)
-    while True:
-        try:
-            listener.accept()[0].close()
-        except BlockingIOError:
-            return
+@contextlib.contextmanager
+def drained(listener: socket.socket) -> Iterator[None]:
+    """Take what comes while the block runs; compiling takes longer than a backlog."""
+    over = threading.Event()
+    listener.settimeout(0.05)
+
+    def drain() -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):
+                listener.accept()[0].close()
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
-def test_other_sizes_rebuild_and_pods_stay_linked(
+def test_other_sizes_wait_for_their_maps_to_be_written(
     where: Place, client: Netns, server: Netns, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(where.pin_dir, where.cgroup, SMALL)
     assert redirects(where, client, server)
     before = linked_programs(where)
-    larger = Knobs(pods=65, addresses=256, ports=256, endpoints=4096, flows=4096, pending=4096)
-    with caplog.at_level("INFO", "bpf"):
-        assert outcome(load(where.pin_dir, where.cgroup, larger)) == FRESH
-    assert "layout or sizes changed: pods must be enrolled again" in caplog.text
-    maps = Maps.open(where.pin_dir)
-    assert maps.pods.max_entries == 65
-    assert list(maps.pods.items()) == []
+    with (
+        server.listen(server.v4, 8080) as listener,
+        client.open_socket() as s,
+        caplog.at_level("INFO", "bpf"),
+    ):
+        s.connect((VIP, 80))
+        accepted, _ = listener.accept()
+        staged = stage(where.pin_dir, where.cgroup, LARGER)
+        assert staged.waiting
+        assert staged.new_maps == PROGRAMMED
+        assert "staged (another layout or size, or not there: addresses, " in caplog.text
+        maps = Maps.open(staged.view)
+        assert maps.ports.max_entries == 257
+        assert list(maps.ports.items()) == list(maps.pods.items()) == []
+        assert mesh_flow(where, maps, s, server) is not None
+        assert linked_programs(where) == before
+        assert answered(client, listener)
+
+        # What is written meanwhile isn't in force.
+        mesh = Engine(where, maps)
+        mesh.maps.pods.put(client.cookie, Pod(0xB0D))
+        mesh.vip(VIP)
+        mesh.port(80, [])
+        assert answered(client, listener)
+        mesh.port(80, [(server.v4, 8080)])
+
+        staged.commit()
+        after = linked_programs(where)
+        assert set(after) == set(before)
+        assert all(after[name] != before[name] for name in before)  # the pods' too
+        assert sorted(p.name for p in where.pin_dir.iterdir()) == PINS
+        assert answered(client, listener)
+        with accepted:
+            assert peer(accepted).source != 0xB0D  # as it was made
+    eventually(lambda: not list(maps.flows.items()))
     maps.close()
-    after = linked_programs(where)
-    assert set(after) == set(before)
-    assert all(after[name] != before[name] for name in before)
+    assert outcome(load(where.pin_dir, where.cgroup, LARGER)) == ADOPTED
+
+
+def test_only_a_map_whose_layout_changed_is_new(
+    where: Place, client: Netns, server: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(where.pin_dir, where.cgroup, SMALL)
     assert redirects(where, client, server)
+    text = sources.program_text().replace("COUNTER_MAX = ", "COUNTER_NEW = 0, COUNTER_MAX = 1")
+    monkeypatch.setattr(loader, "program_text", lambda: text)
+    maps = Maps.open(where.pin_dir)
+    assert maps.counters()[Counter.CONNECT_SERVICE] == 1
+    maps.close()
+    swapped = load(where.pin_dir, where.cgroup, SMALL)
+    assert outcome(swapped) == SWAPPED
+    assert swapped.new_maps == {"counters"}
+    maps = Maps.open(where.pin_dir)
+    assert maps.counters()[Counter.CONNECT_SERVICE] == 0
+    with server.listen(server.v4, 8080) as listener:
+        assert answered(client, listener)
+    maps.close()
+
+
+def test_nothing_waits_where_nothing_serves(where: Place, client: Netns, server: Netns) -> None:
+    """Pins of a node whose cgroup was made anew, as after a crash of the whole mesh."""
+    with place("gone") as gone:
+        load(where.pin_dir, gone.cgroup, SMALL)
+    assert outcome(stage(where.pin_dir, where.cgroup, LARGER)) == FRESH
+    assert redirects(where, client, server)
+
+
+def test_a_commit_that_fails_changes_nothing(
+    where: Place, client: Netns, server: Netns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(where.pin_dir, where.cgroup, SMALL)
+    assert redirects(where, client, server)
+    before = linked_programs(where)
+    staged = stage(where.pin_dir, where.cgroup, LARGER)
+    updates = 0
+
+    def update_link(link: int, program: int, what: str) -> None:
+        nonlocal updates
+        updates += 1
+        if updates == 5:
+            raise KernelError("bpf LINK_UPDATE", errno.EPERM)
+        kernel_update(link, program, what)
+
+    with monkeypatch.context() as patched:
+        kernel_update = kernel.update_link
+        patched.setattr(kernel, "update_link", update_link)
+        with pytest.raises(LinkError, match="exclusive program"):
+            staged.commit()
+    assert updates > 5
+    assert linked_programs(where) == before
+    with server.listen(server.v4, 8080) as listener:
+        assert answered(client, listener)
+    assert outcome(load(where.pin_dir, where.cgroup, LARGER)) == FRESH
+    assert redirects(where, client, server)
+
+
+#: What a commit does, in its order: connect6 is missing, so that a link is made.
+EFFECTS = (
+    *[(kernel, "update_link", number) for number in (0, 3, 5)],
+    *[(kernel, "create_link", 0), (Path, "mkdir", 0), (kernel, "pin", 0)],
+    *[(Path, "rename", number) for number in range(6)],
+    *[(Path, "unlink", number) for number in (0, 8, len(MAPS) + len(PROGRAMS))],
+    *[(Path, "rmdir", number) for number in (0, 2, 3)],
+)
+
+
+@pytest.mark.parametrize(("owner", "effect", "number"), EFFECTS)
+def test_a_commit_that_was_killed_is_made_good(
+    where: Place, client: Netns, server: Netns, owner: object, effect: str, number: int
+) -> None:
+    load(where.pin_dir, where.cgroup, SMALL)
+    assert redirects(where, client, server)
+    (where.pin_dir / "links" / "connect6").unlink()
+    staged = stage(where.pin_dir, where.cgroup, LARGER)
+    fill(where, staged, client, server)
+    child = os.fork()
+    if child == 0:
+        die_before(owner, effect, number)
+        staged.commit()
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    with server.listen(server.v4, 8080) as listener:
+        assert answered(client, listener)
+        again = stage(where.pin_dir, where.cgroup, LARGER)
+        committed = effect in {"rename", "unlink", "rmdir"}
+        assert again.action is (ADOPTED if committed else FRESH)
+        assert again.waiting != committed
+        assert answered(client, listener)
+        if again.waiting:
+            fill(where, again, client, server)
+            again.commit()
+        assert answered(client, listener)
+    whole(where)
+
+
+def test_a_commit_that_was_killed_can_be_rolled_back(
+    where: Place, client: Netns, server: Netns
+) -> None:
+    """By an earlier build, which has never heard of the later one's programs."""
+    load(where.pin_dir, where.cgroup, SMALL)
+    assert redirects(where, client, server)
+    staged = stage(where.pin_dir, where.cgroup, LARGER)
+    fill(where, staged, client, server)
+    child = os.fork()
+    if child == 0:
+        die_before(Path, "rename", 3)
+        staged.commit()
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    back = stage(where.pin_dir, where.cgroup, SMALL)
+    assert back.waiting
+    with server.listen(server.v4, 8080) as listener:
+        assert answered(client, listener)
+        fill(where, back, client, server)
+        back.commit()
+        assert answered(client, listener)
+    whole(where)
+
+
+def die_before(owner: object, effect: str, number: int) -> None:
+    """Have this process killed where it is about to do something for another time."""
+    do = getattr(owner, effect)
+    left = [number]
+
+    def counted(*arguments: object, **named: object) -> object:
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return do(*arguments, **named)
+
+    setattr(owner, effect, counted)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +396,7 @@ def test_what_does_not_compile_changes_nothing(
         with pytest.raises(LoadError, match=message) as failed:
             load(where.pin_dir, where.cgroup, SMALL)
     assert "\n" not in str(failed.value)
-    assert str(failed.value).partition("loaded: ")[2] in failed.value.log
+    assert str(failed.value).partition("compiled: ")[2] in failed.value.log
     assert redirects(where, client, server)
     assert outcome(load(where.pin_dir, where.cgroup, SMALL)) == ADOPTED
 
@@ -258,27 +443,19 @@ def test_a_load_that_was_killed_is_made_good(
     ("damage", "expected"),
     [
         ("meta", FRESH),
-        ("maps/flows", FRESH),
+        ("maps/flows", SWAPPED),
+        ("maps/ports", FRESH),
         ("progs/sockops", SWAPPED),
         ("links/connect4", ADOPTED),
     ],
 )
 def test_what_is_missing_is_made_again(
-    where: Place, client: Netns, server: Netns, damage: str, expected: tuple[bool, bool]
+    where: Place, client: Netns, server: Netns, damage: str, expected: Action
 ) -> None:
     load(where.pin_dir, where.cgroup, SMALL)
     (where.pin_dir / damage).unlink()
     (where.pin_dir / "staging" / "progs").mkdir(parents=True)
     assert outcome(load(where.pin_dir, where.cgroup, SMALL)) == expected
-    assert redirects(where, client, server)
-
-
-def test_a_swap_cut_short_is_finished(where: Place, client: Netns, server: Netns) -> None:
-    load(where.pin_dir, where.cgroup, SMALL)
-    text = sources.program_text()
-    kept = sources.build(text, SMALL).maps
-    write_meta(where.pin_dir, Build(programs=NOTHING.programs, maps=kept))
-    assert outcome(load(where.pin_dir, where.cgroup, SMALL)) == SWAPPED
     assert redirects(where, client, server)
 
 
@@ -290,6 +467,15 @@ def test_links_follow_to_another_cgroup(where: Place, client: Netns, server: Net
         with elsewhere.joined():
             assert redirects(where, client, server)
         unload(where.pin_dir)
+
+
+def test_the_cgroup_of_probes_comes_and_goes(where: Place) -> None:
+    load(where.pin_dir, where.cgroup, SMALL)
+    assert "probes" not in linked_programs(where)
+    load(where.pin_dir, Targets(where.cgroup, where.cgroup), SMALL)
+    assert "probes" in linked_programs(where)
+    load(where.pin_dir, where.cgroup, SMALL)
+    assert "probes" not in linked_programs(where)
 
 
 def test_a_cgroup_that_is_not_there_is_named(where: Place) -> None:

@@ -186,7 +186,9 @@ def test_a_stale_hand_over_is_not_taken(mesh: Engine, client: Netns, server: Net
     with server.listen(server.v4, 8080), client.open_socket() as s:
         assert s.connect_ex((VIP, 80)) in {errno.EHOSTUNREACH, errno.ENETUNREACH}
         s.connect((server.v4, 8080))
-        assert flows(mesh) == 0
+        flow = mesh.flow(s, (server.v4, 8080))
+        assert flow is not None
+        assert (flow.target, flow.flags) == (0, FlowFlag.OUTSIDE)
 
 
 def dissolve(s: socket.socket) -> None:
@@ -248,10 +250,13 @@ def test_sockets_that_share_a_slot_never_get_each_others(client: Netns, server: 
                     vip, name = services[listener.getsockname()[1]]
                     with accepted, contextlib.suppress(OSError):
                         flow = peer(accepted)
-                        told += 1
                         assert flow.source == CLIENT
-                        assert flow.target == target_hash(name, 80)
-                        assert flow.original == packed(vip)
+                        if flow.flags:
+                            told += 1
+                            assert flow.target == target_hash(name, 80)
+                            assert flow.original == packed(vip)
+                        else:  # lost: it says who, not what for
+                            assert flow.target == 0
             for caller in callers:
                 assert caller.wait() == 0
         assert counts[Counter.CONNECT_SERVICE] == 2000
@@ -263,7 +268,7 @@ def ready(listeners: list[socket.socket]) -> bool:
     return bool(select.select(listeners, [], [], 0)[0])
 
 
-SLOT = struct.Struct("=QQ16s16s2s2sHH")
+SLOT = struct.Struct("=QQ16s16s2s2sHHQ")
 MULTIPLIER = 0x9E3779B97F4A7C15
 SO_COOKIE = 57
 TCP_FASTOPEN_CONNECT = 30
@@ -281,12 +286,12 @@ class Slot:
         address, port = self.destination
         words = SLOT.pack(
             *(self.cookie, 0xBAD, packed(VIP), packed(address)),
-            *((80).to_bytes(2, "big"), port.to_bytes(2, "big"), 0, 0),
+            *((80).to_bytes(2, "big"), port.to_bytes(2, "big"), 0, 0, 0xD057),
         )
         check = 0
         for (word,) in struct.iter_unpack("=Q", words):
             check = (check ^ word) * MULTIPLIER % (1 << 64)
-        return words + struct.pack("=Q", check ^ self.torn)
+        return words + struct.pack("=QQ", check ^ self.torn, 0)
 
 
 @pytest.mark.parametrize(
@@ -302,46 +307,46 @@ class Slot:
 def test_a_slot_is_taken_only_if_it_is_whole_and_of_this_connect(
     mesh: Engine, client: Netns, server: Netns, change: dict[str, Any], taken: bool
 ) -> None:
-    """To a destination that isn't the mesh's, so that no hook writes the slot."""
+    """One that isn't taken leaves a flow that says who, not what for."""
     mesh.enroll(client)
     here = (server.v4, 8080)
-    with (
-        server.listen(*here),
-        client.open_socket() as s,
-        pinned(mesh.place.pin_dir / "maps" / "pending") as slots,
-    ):
+    with server.listen(*here), waiting(mesh, client, here) as (s, slots):
         cookie = struct.unpack("=Q", s.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
         slot = replace(Slot(cookie, here), **change)
         key = struct.pack("=I", cookie % SMALL.pending)
         update(slots, key, slot.pack(), "pending")
-        s.connect(here)
+        with mesh.counts() as counts:
+            s.sendall(b"x")
         flow = mesh.flow(s, here)
-        assert (flow is not None) == taken
-        if flow:
-            assert (flow.source, flow.target) == (CLIENT, 0xBAD)
+    assert flow is not None
+    assert flow.source == CLIENT
+    if taken:
+        assert (flow.target, flow.destination, flow.original_port) == (0xBAD, 0xD057, 80)
+    else:
+        assert (flow.target, flow.destination, flow.flags) == (0, 0, 0)
+        assert (flow.original, flow.original_port) == (packed(server.v4), 8080)
+    assert counts == ({} if taken else {Counter.PENDING_LOST: 1})
 
 
-def test_a_lost_slot_is_counted(mesh: Engine, client: Netns, server: Netns) -> None:
-    """With Fast Open the SYN waits for data: time enough to overwrite the slot."""
-    mesh.enroll(client)
-    mesh.workload(server.v4)
+@contextlib.contextmanager
+def waiting(
+    mesh: Engine, client: Netns, where: tuple[str, int]
+) -> Iterator[tuple[socket.socket, int]]:
+    """A connected socket whose SYN is still to leave, and the open map of slots.
+
+    With Fast Open the SYN waits for data: time enough to overwrite the slot.
+    """
     client.sysctl("net/ipv4/tcp_fastopen", "5")  # client; needs no cookie
     try:
         with (
-            server.listen(server.v4, 8080),
             client.open_socket() as s,
             pinned(mesh.place.pin_dir / "maps" / "pending") as slots,
         ):
             s.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
-            with mesh.counts() as counts:
-                s.connect((server.v4, 8080))
-                for index in range(SMALL.pending):
-                    update(slots, struct.pack("=I", index), bytes(64), "pending")
-                s.sendall(b"x")
-            assert mesh.flow(s, (server.v4, 8080)) is None
+            s.connect(where)
+            yield s, slots
     finally:
         client.sysctl("net/ipv4/tcp_fastopen", "1")
-    assert counts == {Counter.CONNECT_DIRECT: 1, Counter.PENDING_LOST: 1}
 
 
 def test_a_waypoints_answer_outlives_its_client(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
+from bpf.build import map_layouts
 from bpf.knobs import Knobs
-from bpf.sources import CGROUP_PROGRAMS, HERE, MAPS, PROGRAMS, build, program_text
+from bpf.meta import KEY_SIZE, TEXT_SIZE
+from bpf.sources import HERE, MAPS, POD_PROGRAM, PROGRAMS, program_text
 
 
 def test_each_header_is_in_it_once_and_where_it_is_used() -> None:
@@ -26,21 +27,18 @@ def test_messages_point_to_the_right_lines() -> None:
 
 def test_the_tables_name_what_the_sources_have() -> None:
     text = program_text()
-    functions = re.findall(r"^int (\w+)\(struct bpf_\w+ \*ctx\)", text, re.MULTILINE)
+    functions = re.findall(r"^int (\w+)\(struct \w+ \*ctx\)", text, re.MULTILINE)
     assert sorted(functions) == sorted(program.name for program in PROGRAMS)
-    declared = re.findall(r'PIN_DIR\s*"/(\w+)"', text)
-    declared += re.findall(r"^PINNED_HASH\([^;]*?(\w+), MAX_\w+\);", text, re.MULTILINE)
-    assert sorted(declared) == sorted(MAPS)
-    assert set(PROGRAMS) > set(CGROUP_PROGRAMS)
+    assert len(set(MAPS)) == len(MAPS)
+    layouts = map_layouts(text, Knobs())
+    assert set(layouts) == set(MAPS)
+    assert max(map(len, layouts.values())) <= TEXT_SIZE
+    assert max(map(len, MAPS)) <= KEY_SIZE
+    assert POD_PROGRAM in PROGRAMS
 
 
-def test_programs_and_maps_are_told_apart() -> None:
-    knobs = Knobs()
-    first = build("text", knobs)
-    other_program = build("other", knobs)
-    other_size = build("text", replace(knobs, pods=7))
-    assert first == build("text", Knobs())
-    assert other_program.programs != first.programs
-    assert other_program.maps == first.maps
-    assert other_size.maps != first.maps
-    assert {len(first.programs), len(first.maps)} == {32}
+def test_readers_are_replaced_before_writers() -> None:
+    order = [program.name for program in PROGRAMS]
+    for reader in ("getsockopt", "getpeername4", "getpeername6", "sk_lookup"):
+        assert order.index(reader) < order.index("sockops")  # of flows
+    assert order.index("sockops") < order.index("connect4")  # of pending

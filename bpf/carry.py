@@ -1,0 +1,109 @@
+"""Entries of a map whose layout or size changed, carried to the one in its place.
+
+Keys must be the same. Of a value, each field goes to the one of its name and size;
+new fields are zero, as they are for what doesn't apply.
+
+Programs write the old map until the last moment. So everything is copied once; then,
+while new programs write the new map beside the old ones, what came and went
+meanwhile is settled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bpf import kernel
+
+SIZES = {"__u8": 1, "__u16": 2, "__be16": 2, "__u32": 4, "__u64": 8}
+HASH = re.compile(r'BPF_F_TABLE\("hash", struct (\w+), struct (\w+),')
+STRUCT = re.compile(r"struct (\w+) \{ (.*) \}")
+FIELD = re.compile(r"(\w+) (\w+)(?:\[(\d+)\])?;")
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How a value is made of an older one: size, and (from, to, bytes) of each field."""
+
+    size: int
+    moves: tuple[tuple[int, int, int], ...]
+
+    def __call__(self, old: bytes) -> bytes:
+        """The new value."""
+        new = bytearray(self.size)
+        for start, to, count in self.moves:
+            new[to : to + count] = old[start : start + count]
+        return bytes(new)
+
+
+def conversion(old: str, new: str) -> Conversion | None:
+    """Between two layouts of a hash; None if their keys differ, or they aren't ones."""
+    before, after = HASH.search(old), HASH.search(new)
+    if before is None or after is None:
+        return None
+    old_structs, new_structs = dict(STRUCT.findall(old)), dict(STRUCT.findall(new))
+    if old_structs.get(before[1]) != new_structs.get(after[1]):
+        return None
+    source = {name: (at, count) for name, at, count in fields(old_structs[before[2]])}
+    moves, size = [], 0
+    for name, at, count in fields(new_structs[after[2]]):
+        size = at + count
+        if name in source and source[name][1] == count and not name.startswith("pad"):
+            moves.append((source[name][0], at, count))
+    return Conversion(size, tuple(moves))
+
+
+def fields(body: str) -> Iterator[tuple[str, int, int]]:
+    """A struct's fields: name, offset, bytes. Padding is explicit, as in abi.h."""
+    offset = 0
+    for kind, name, count in FIELD.findall(body):
+        size = SIZES[kind] * int(count or 1)
+        yield name, offset, size
+        offset += size
+
+
+@dataclass(slots=True)
+class Carrying:
+    """From the map pinned at one path to the one at another; carried: so far."""
+
+    old: Path
+    new: Path
+    convert: Conversion
+    carried: dict[bytes, bytes] = field(default_factory=dict)
+
+    def copy(self) -> None:
+        """Copy every entry; programs may write meanwhile."""
+        self.carry(self.entries())
+
+    def settle(self) -> None:
+        """Copy what came since, and delete what went.
+
+        Called while both maps are written. What a new program wrote for a connection
+        of this moment gives way to the copy: the old one took its hand-over.
+        """
+        now = self.entries()
+        self.carry({key: value for key, value in now.items() if key not in self.carried})
+        # Who is there after the copy was written has it deleted by the new programs.
+        now = self.entries()
+        with kernel.pinned(self.new) as fd:
+            for key, value in self.carried.items():
+                if now.get(key) != value:
+                    found = kernel.lookup(fd, key, self.convert.size, self.new.name)
+                    if found == value:
+                        kernel.delete(fd, key, self.new.name)
+
+    def carry(self, found: dict[bytes, bytes]) -> None:
+        """Write converted entries."""
+        with kernel.pinned(self.new) as fd:
+            for key, value in found.items():
+                kernel.update(fd, key, value, self.new.name)
+        self.carried |= found
+
+    def entries(self) -> dict[bytes, bytes]:
+        """The old map's content as the new one holds it."""
+        with kernel.pinned(self.old) as fd:
+            info = kernel.map_info(fd, self.old.name)
+            found = kernel.entries(fd, info, self.old.name)
+            return {key: self.convert(value) for key, value in found}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * sockops of the cgroup that makes health probes (the kubelet's, or the runner's
+ * for them): its connections carry a flow that no policy is asked about.
+ */
+#include "../include/sockops.h"
+
+int probes(struct bpf_sock_ops *ctx)
+{
+	struct flow made = {.flags = FLOW_PROBE};
+	struct flow_key key = {};
+
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		sockops_tuple(ctx, &key, bpf_get_netns_cookie(ctx));
+		made.started = bpf_ktime_get_ns();
+		if (flows.update(&key, &made))
+			count(COUNTER_FLOW_TABLE_FULL);
+		else
+			bpf_sock_ops_cb_flags_set(ctx,
+						  ctx->bpf_sock_ops_cb_flags |
+							  BPF_SOCK_OPS_STATE_CB_FLAG);
+	} else if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_CLOSE) {
+		sockops_tuple(ctx, &key, bpf_get_netns_cookie(ctx));
+		flows.delete(&key);
+	}
+	return 1;
+}
