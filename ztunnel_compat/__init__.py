@@ -9,9 +9,14 @@ state       WorkloadState: the mesh as last pushed, with its indexes
 claims      an index whose keys several may want: the last one holds it
 dump        the model as JSON, for people
 xds         the delta-ADS client as a state machine without I/O
+csr         requests for certificates
+certificates what the CA answers, and whom a peer's certificate speaks for
 zds         the enrolment protocol's messages as values
+hbone       the headers of a tunnel: CONNECT and its answer
 peer        the peer query's answer, as the kernel lays it out
 
+h2/         HTTP/2, client and server
+credentials/ certificates of one's own workloads, renewed in time, as TLS contexts
 runtime/    what every process needs: logging, tasks, back-off
 drivers/    I/O around the above: gRPC streams, unix sockets
 

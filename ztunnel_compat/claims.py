@@ -17,32 +17,36 @@ class Claims(Generic[K]):
     """
 
     def __init__(self) -> None:
-        self.claimants: dict[K, tuple[str, ...]] = {}
+        # Nearly every key has one claimant: its name alone, for the memory's sake.
+        self.claimants: dict[K, str | tuple[str, ...]] = {}
 
     def holder(self, key: K) -> str | None:
         """The name that holds this key, or None."""
         names = self.claimants.get(key)
-        return names[-1] if names else None
+        return names[-1] if isinstance(names, tuple) else names
 
     def all(self, key: K) -> tuple[str, ...]:
         """Every name that claims this key, the holder last."""
-        return self.claimants.get(key, ())
+        names = self.claimants.get(key, ())
+        return names if isinstance(names, tuple) else (names,)
 
     def add(self, keys: Iterable[K], name: str) -> None:
         """Claim keys for a name that claims none of them yet."""
         for key in keys:
-            self.claimants[key] = (*self.claimants.get(key, ()), name)
+            alone = self.claimants.setdefault(key, name) is name
+            if not alone:
+                self.claimants[key] = (*self.all(key), name)
 
     def drop(self, keys: Iterable[K], name: str) -> set[str]:
         """Give keys up; the names that hold one of them from now on instead."""
         heirs = set()
         for key in keys:
-            before = self.claimants[key]
+            before = self.all(key)
             after = tuple(other for other in before if other != name)
             if not after:
                 del self.claimants[key]
                 continue
-            self.claimants[key] = after
+            self.claimants[key] = after if len(after) > 1 else after[0]
             if before[-1] == name:
                 heirs.add(after[-1])
         return heirs

@@ -1,17 +1,20 @@
 """Resources of the control plane's, from their bytes to the model.
 
 Each function raises ResourceError naming field and value; what can't be fully
-understood is rejected, never half used. Elided defaults are Istio's.
+understood is rejected, never half used. Elided defaults are Istio's. What many
+workloads have in common is held once: a mesh has a hundred thousand of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from sys import intern
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
-from proto import authorization_pb2, workload_pb2
+from proto import workload_pb2
 from ztunnel_compat.errors import ResourceError
 from ztunnel_compat.fields import (
     extensions,
@@ -20,10 +23,13 @@ from ztunnel_compat.fields import (
     network_address,
     packed,
     port_number,
+    port_numbers,
     ports,
 )
+from ztunnel_compat.l4 import service_options, workload_options
 from ztunnel_compat.model import (
     ApplicationTunnel,
+    Extension,
     GatewayAddress,
     HealthPolicy,
     LoadBalancing,
@@ -37,6 +43,10 @@ from ztunnel_compat.model import (
     Workload,
     WorkloadStatus,
 )
+
+NO_EXTENSIONS: tuple[Extension, ...] = ()
+#: Values that were decoded before and may be met again.
+SHARED = 16384
 
 
 def decode_address(name: str, value: bytes) -> Workload | Service:
@@ -63,77 +73,75 @@ def decode_address(name: str, value: bytes) -> Workload | Service:
     raise ResourceError("type: neither a workload nor a service")
 
 
-def check_authorization(name: str, value: bytes) -> None:
-    """See that bytes are an istio.security.Authorization of this xDS name."""
-    message = authorization_pb2.Authorization()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise ResourceError(f"no istio.security.Authorization: {error}") from error
-    if f"{message.namespace}/{message.name}" != name:
-        raise ResourceError(f"policy {message.namespace}/{message.name} under another name")
-
-
 def decode_workload(message: workload_pb2.Workload) -> Workload:
     """Decode a workload; network_gateway and native_tunnel have no use here."""
     if not message.uid:
         raise ResourceError("uid: missing")
     tunnel = "tunnel_protocol"
+    place = message.locality
+    riding = extensions(message.extensions) if message.extensions else NO_EXTENSIONS
     return Workload(
         uid=message.uid,
         name=message.name,
-        namespace=message.namespace,
-        addresses=tuple(packed("addresses", address) for address in message.addresses),
-        network=message.network,
+        namespace=intern(message.namespace),
+        addresses=tuple([packed("addresses", address) for address in message.addresses]),
+        network=intern(message.network),
         hostname=message.hostname,
         tunnel_protocol=member(TunnelProtocol, tunnel, message.tunnel_protocol),
-        trust_domain=message.trust_domain or "cluster.local",
-        service_account=message.service_account or "default",
+        trust_domain=intern(message.trust_domain or "cluster.local"),
+        service_account=intern(message.service_account or "default"),
         waypoint=waypoint_of_workload(message),
-        node=message.node,
-        canonical_name=message.canonical_name,
-        canonical_revision=message.canonical_revision,
+        node=intern(message.node),
+        canonical_name=intern(message.canonical_name),
+        canonical_revision=intern(message.canonical_revision),
         workload_type=workload_type(message.workload_type),
-        workload_name=message.workload_name,
+        workload_name=intern(message.workload_name),
         authorization_policies=tuple(message.authorization_policies),
         status=member(WorkloadStatus, "status", message.status),
-        cluster_id=message.cluster_id or "Kubernetes",
+        cluster_id=intern(message.cluster_id or "Kubernetes"),
         services=memberships(message.services),
         application_tunnel=application_tunnel(message),
-        locality=Locality(
-            message.locality.region, message.locality.zone, message.locality.subzone
-        ),
+        locality=locality(place.region, place.zone, place.subzone),
         network_mode=member(NetworkMode, "network_mode", message.network_mode),
-        extensions=extensions(message.extensions),
+        extensions=riding,
         capacity=message.capacity.value if message.HasField("capacity") else 1,
+        **workload_options(riding),
     )
 
 
 def decode_service(message: workload_pb2.Service) -> Service:
-    """Decode a service; ip_families, canonical and ingress_use_waypoint have no use here."""
+    """Decode a service; ip_families and ingress_use_waypoint have no use here."""
     for field in ("namespace", "hostname"):
         if not getattr(message, field):
             raise ResourceError(f"{field}: missing")
     balancing = message.load_balancing
+    riding = extensions(message.extensions)
     return Service(
         name=message.name,
         namespace=message.namespace,
         hostname=message.hostname,
         addresses=tuple(network_address("addresses", a) for a in message.addresses),
-        ports=ports("ports", message.ports),
+        ports=ports("ports", port_numbers(message.ports)),
         subject_alt_names=tuple(message.subject_alt_names),
         waypoint=waypoint_of_service(message),
         load_balancing=LoadBalancing(
-            tuple(
-                member(Scope, "load_balancing.routing_preference", scope)
-                for scope in balancing.routing_preference
-            ),
+            tuple(shared_scope(scope) for scope in balancing.routing_preference),
             member(LoadBalancingMode, "load_balancing.mode", balancing.mode),
             member(HealthPolicy, "load_balancing.health_policy", balancing.health_policy),
         ),
-        extensions=extensions(message.extensions),
+        extensions=riding,
         namespace_visible_only=message.visibility != workload_pb2.PUBLIC,
+        canonical=message.canonical,
+        **service_options(riding),
     )
+
+
+def shared_scope(number: workload_pb2.LoadBalancing.Scope.ValueType) -> Scope:
+    """A scope of a routing preference; ztunnel rejects an unspecified one too."""
+    scope = member(Scope, "load_balancing.routing_preference", number)
+    if scope is Scope.UNSPECIFIED:
+        raise ResourceError(f"load_balancing.routing_preference: {number} is unspecified")
+    return scope
 
 
 def waypoint_of_workload(message: workload_pb2.Workload) -> GatewayAddress | None:
@@ -158,13 +166,29 @@ def memberships(
     services: Mapping[str, workload_pb2.PortList],
 ) -> Mapping[str, tuple[ServicePort, ...]]:
     """Decode the services that a workload is an endpoint of."""
-    for key in services:
+    return shared_memberships(
+        tuple([(key, port_numbers(value.ports)) for key, value in services.items()])
+    )
+
+
+@lru_cache(maxsize=SHARED)
+def shared_memberships(
+    services: tuple[tuple[str, tuple[tuple[int, int, int], ...]], ...],
+) -> Mapping[str, tuple[ServicePort, ...]]:
+    """One value for all workloads that are endpoints of the same services' ports."""
+    for key, _ in services:
         namespace, _, hostname = key.partition("/")
         if not namespace or not hostname:
             raise ResourceError(f"services: {key!r} is no namespace/hostname")
     return MappingProxyType(
-        {key: ports(f"services[{key}]", value.ports) for key, value in services.items()}
+        {intern(key): ports(f"services[{key}]", numbers) for key, numbers in services}
     )
+
+
+@lru_cache(maxsize=SHARED)
+def locality(region: str, zone: str, subzone: str) -> Locality:
+    """One value for all workloads of a place."""
+    return Locality(region, zone, subzone)
 
 
 def application_tunnel(message: workload_pb2.Workload) -> ApplicationTunnel | None:

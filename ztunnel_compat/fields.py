@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from proto import workload_pb2
 from ztunnel_compat.errors import ResourceError
@@ -63,17 +64,22 @@ def packed(field: str, address: bytes) -> bytes:
     return address
 
 
-def ports(field: str, messages: Iterable[workload_pb2.Port]) -> tuple[ServicePort, ...]:
+def port_numbers(messages: Iterable[workload_pb2.Port]) -> tuple[tuple[int, int, int], ...]:
+    """Port mappings as plain numbers: service port, target port, protocol."""
+    return tuple([(m.service_port, m.target_port, m.app_protocol) for m in messages])
+
+
+def ports(field: str, numbers: Iterable[tuple[int, int, int]]) -> tuple[ServicePort, ...]:
     """Decode port mappings; target port 0 stands for a named one."""
     mappings = []
-    for message in messages:
-        if not message.service_port:
+    for service_port, target_port, protocol in numbers:
+        if not service_port:
             raise ResourceError(f"{field}.service_port: missing")
         mappings.append(
             ServicePort(
-                port_number(f"{field}.service_port", message.service_port),
-                port_number(f"{field}.target_port", message.target_port),
-                member(AppProtocol, f"{field}.app_protocol", message.app_protocol),
+                port_number(f"{field}.service_port", service_port),
+                port_number(f"{field}.target_port", target_port),
+                member(AppProtocol, f"{field}.app_protocol", protocol),
             )
         )
     return tuple(mappings)
@@ -96,8 +102,14 @@ def port_number(field: str, number: int) -> int:
 
 def member(enum: type[E], field: str, number: int) -> E:
     """An enum's member; one from the future or out of use is rejected."""
-    try:
-        return enum(number)
-    except ValueError:
+    found: E | None = members(enum).get(number)
+    if found is None:
         known = ", ".join(f"{choice.name} ({choice.value})" for choice in enum)
-        raise ResourceError(f"{field}: {number} is none of {known}") from None
+        raise ResourceError(f"{field}: {number} is none of {known}")
+    return found
+
+
+@cache
+def members(enum: type[E]) -> dict[int, Any]:
+    """An enum's members by number: a look-up takes a quarter of a call's time."""
+    return {choice.value: choice for choice in enum}

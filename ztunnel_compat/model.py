@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 from ztunnel_compat.names import service_key
 
+#: A CIDR: its network's packed address, the host's bits zero, and prefix length.
+Range = tuple[bytes, int]
 EMPTY: Mapping[str, tuple[ServicePort, ...]] = MappingProxyType({})
 
 
@@ -89,6 +91,19 @@ class NetworkAddress:
         suffix = "" if self.length is None else f"/{self.length}"
         return f"{self.network}/{ipaddress.ip_address(self.address)}{suffix}"
 
+    @property
+    def range(self) -> Range | None:
+        """What it covers, unless it is a single address."""
+        if self.length is None or self.length == 8 * len(self.address):
+            return None
+        return network_of(self.address, self.length), self.length
+
+
+def network_of(packed: bytes, length: int) -> bytes:
+    """An address with all bits but the first ``length`` cleared."""
+    host = 8 * len(packed) - length
+    return (int.from_bytes(packed, "big") >> host << host).to_bytes(len(packed), "big")
+
 
 @dataclass(frozen=True, slots=True)
 class NamespacedHostname:
@@ -157,7 +172,12 @@ class ApplicationTunnel:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A name with virtual addresses, ports and, by the workloads, endpoints."""
+    """A name with virtual addresses, ports and, by the workloads, endpoints.
+
+    canonical: goes before others of its hostname or address, after the caller's own
+    namespace. affinity_seconds: for how long a client keeps its endpoint; 0: it
+    doesn't. least_connections: the less busy of two endpoints is taken.
+    """
 
     name: str
     namespace: str
@@ -169,6 +189,9 @@ class Service:
     load_balancing: LoadBalancing = LoadBalancing()
     extensions: tuple[Extension, ...] = ()
     namespace_visible_only: bool = False
+    canonical: bool = False
+    affinity_seconds: int = 0
+    least_connections: bool = False
 
     @property
     def key(self) -> str:
@@ -185,6 +208,7 @@ class Workload:
     """Something that runs, with addresses and an identity.
 
     services: key of each service it is an endpoint of → its ports there.
+    capacity: its weight among endpoints; 0: none. accelerate: it asks for it.
     """
 
     uid: str
@@ -213,6 +237,7 @@ class Workload:
     network_mode: NetworkMode = NetworkMode.STANDARD
     extensions: tuple[Extension, ...] = ()
     capacity: int = 1
+    accelerate: bool = False
 
     def target_port(self, service: Service, port: int) -> int | None:
         """Where a connection to this port of the service goes here, or None.

@@ -7,6 +7,8 @@ on either side.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import xxhash
 
 MASK64 = (1 << 64) - 1
@@ -20,11 +22,17 @@ def pod_uid(cluster: str, namespace: str, name: str) -> str:
     return f"{cluster}//Pod/{namespace}/{name}"
 
 
+def workload_entry_uid(cluster: str, namespace: str, name: str) -> str:
+    """The xDS name that istiod gives to a WorkloadEntry's workload."""
+    return f"{cluster}/networking.istio.io/WorkloadEntry/{namespace}/{name}"
+
+
 def service_key(namespace: str, hostname: str) -> str:
     """The xDS name of a service."""
     return f"{namespace}/{hostname}"
 
 
+@lru_cache(maxsize=4096)
 def name_hash(name: str) -> int:
     """A name as the kernel knows it: never 0, which means "none" there."""
     return xxhash.xxh64_intdigest(name.encode()) or 1

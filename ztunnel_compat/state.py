@@ -17,6 +17,7 @@ from ztunnel_compat.model import (
     GatewayAddress,
     NamespacedHostname,
     NetworkMode,
+    Range,
     Service,
     Workload,
 )
@@ -32,14 +33,15 @@ class Changes:
 
     workloads: uids; also of those that inherit an address from another.
     services: keys; also of those whose endpoints changed in any way, and of
-    those that inherit an address.
+    those that inherit an address. policies: keys.
     """
 
-    workloads: frozenset[str]
-    services: frozenset[str]
+    workloads: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        return bool(self.workloads or self.services)
+        return bool(self.workloads or self.services or self.policies)
 
 
 class WorkloadState:
@@ -50,6 +52,7 @@ class WorkloadState:
         self.services_by_key: dict[str, Service] = {}
         self.workload_addresses: Claims[Place] = Claims()
         self.service_addresses: Claims[Place] = Claims()
+        self.service_ranges: Claims[tuple[str, Range]] = Claims()
         self.hostnames: Claims[str] = Claims()
         self.hashes: Claims[int] = Claims()
         # Kept apart from the services: endpoints may come before their service
@@ -111,10 +114,12 @@ class WorkloadState:
             del self.services_by_key[key]
             self.hostnames.drop((old.hostname,), key)
             services |= self.service_addresses.drop(places_of_service(old), key)
+            services |= self.service_ranges.drop(ranges_of_service(old), key)
         if new is not None:
             self.services_by_key[key] = new
             self.hostnames.add((new.hostname,), key)
             self.service_addresses.add(places_of_service(new), key)
+            self.service_ranges.add(ranges_of_service(new), key)
 
     def workload(self, uid: str) -> Workload | None:
         """The workload with this uid, or None."""
@@ -142,6 +147,18 @@ class WorkloadState:
         """The service with this virtual address: 4 or 16 bytes, never mapped."""
         key = self.service_addresses.holder((network, packed))
         return None if key is None else self.services_by_key[key]
+
+    def services_at(self, network: str, packed: bytes) -> tuple[Service, ...]:
+        """Every service with this virtual address, the one that holds it last."""
+        return tuple(
+            self.services_by_key[key] for key in self.service_addresses.all((network, packed))
+        )
+
+    def services_with(self, network: str, place: Range) -> tuple[Service, ...]:
+        """Every service with exactly this range, the one that holds it last."""
+        return tuple(
+            self.services_by_key[key] for key in self.service_ranges.all((network, place))
+        )
 
     def services_on_host(self, hostname: str) -> tuple[Service, ...]:
         """The services of this hostname, one per namespace at most."""
@@ -191,14 +208,24 @@ def places_of_workload(workload: Workload) -> tuple[Place, ...]:
     """Where a workload is found; nowhere when it shares its node's address."""
     if workload.network_mode is NetworkMode.HOST_NETWORK:
         return ()
-    return tuple((workload.network, packed) for packed in dict.fromkeys(workload.addresses))
+    return tuple([(workload.network, packed) for packed in dict.fromkeys(workload.addresses)])
 
 
 def places_of_service(service: Service) -> tuple[Place, ...]:
-    """A service's single virtual addresses; ranges are not looked up by address."""
+    """A service's single virtual addresses."""
     places = dict.fromkeys(
         (address.network, address.address)
         for address in service.addresses
-        if address.length in {None, len(address.address) * 8}
+        if address.range is None
     )
     return tuple(places)
+
+
+def ranges_of_service(service: Service) -> tuple[tuple[str, Range], ...]:
+    """A service's ranges of virtual addresses, each with its network's name."""
+    ranges = dict.fromkeys(
+        (address.network, address.range)
+        for address in service.addresses
+        if address.range is not None
+    )
+    return tuple(ranges)

@@ -12,6 +12,10 @@ and sends what ``conclude`` returns:
 Neither ACK nor NACK ever changes a subscription. A resource leaves only when
 the server says so (removed_resources), after a reconnect too: that is why even
 types without versions (Authorization) tell the server every name they hold.
+
+A policy that is rejected has an effect (``policy_state``): what it selects fails
+closed. So its name is told as held, that its removal is heard of, and no policy
+keeps the session from being complete.
 """
 
 from __future__ import annotations
@@ -95,9 +99,16 @@ class DeltaSession:
         for subscription in self.subscriptions.values():
             subscription.answered = False
         return tuple(
-            Request(type_url, MappingProxyType(dict(subscription.versions)))
+            Request(type_url, MappingProxyType(self.told(type_url)))
             for type_url, subscription in self.subscriptions.items()
         )
+
+    def told(self, type_url: str) -> dict[str, str]:
+        """The versions to tell the server on a new stream."""
+        subscription = self.subscriptions[type_url]
+        if type_url != AUTHORIZATION_TYPE:
+            return dict(subscription.versions)
+        return dict.fromkeys(subscription.rejected, "") | subscription.versions
 
     def check(self, type_url: str, nonce: str) -> None:
         """See that an answer can be worked on; raises XdsError."""
@@ -128,8 +139,12 @@ class DeltaSession:
 
     @property
     def complete(self) -> bool:
-        """Whether every type was answered and no resource is rejected right now."""
-        return self.answered and not any(s.rejected for s in self.subscriptions.values())
+        """Whether every type was answered and none but policies is rejected right now."""
+        return self.answered and not any(
+            subscription.rejected
+            for type_url, subscription in self.subscriptions.items()
+            if type_url != AUTHORIZATION_TYPE
+        )
 
     def held(self, type_url: str) -> int:
         """How many resources of this type are in use."""

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import random
 from dataclasses import fields
 
 import pytest
-from google.protobuf import any_pb2, wrappers_pb2
+from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 
-from proto import authorization_pb2, workload_pb2
-from ztunnel_compat.decode import check_authorization, decode_address
+from proto import workload_pb2
+from tests.support.fuzz import mutate
+from ztunnel_compat.decode import decode_address
 from ztunnel_compat.errors import ResourceError
 from ztunnel_compat.model import (
     ApplicationTunnel,
@@ -76,6 +78,14 @@ def port_list(*ports):
     return workload_pb2.PortList(ports=[workload_pb2.Port(**port) for port in ports])
 
 
+def l4(**options):
+    extension = workload_pb2.Extension(name="tandem.io/l4")
+    struct = struct_pb2.Struct()
+    struct.update(options)
+    extension.config.Pack(struct)
+    return extension
+
+
 WORKLOAD_FIELDS = [
     ({"name": "pod"}, "name", "pod"),
     ({"namespace": "ns"}, "namespace", "ns"),
@@ -129,6 +139,8 @@ WORKLOAD_FIELDS = [
     ({}, "capacity", 1),
     ({"capacity": wrappers_pb2.UInt32Value(value=0)}, "capacity", 0),
     ({"capacity": wrappers_pb2.UInt32Value(value=7)}, "capacity", 7),
+    ({}, "accelerate", False),
+    ({"extensions": [l4(accelerate=True)]}, "accelerate", True),
 ]
 
 SERVICE_FIELDS = [
@@ -181,6 +193,12 @@ SERVICE_FIELDS = [
     ({"extensions": [EXTENSION]}, "extensions", (Extension("x", "t/x", b"\1"),)),
     ({}, "namespace_visible_only", False),
     ({"visibility": 1}, "namespace_visible_only", True),
+    ({}, "canonical", False),
+    ({"canonical": True}, "canonical", True),
+    ({}, "affinity_seconds", 0),
+    ({"extensions": [l4(sessionAffinitySeconds=10800)]}, "affinity_seconds", 10800),
+    ({}, "least_connections", False),
+    ({"extensions": [EXTENSION, l4(leastConnections=True)]}, "least_connections", True),
 ]
 
 
@@ -255,6 +273,7 @@ def test_names_are_the_resources_own():
             {"application_tunnel": workload_pb2.ApplicationTunnel(protocol=5, port=1)},
             "application_tunnel.protocol: 5 is unknown",
         ),
+        ({"extensions": [l4(accelerate="yes")]}, "[tandem.io/l4].accelerate: 'yes' is not"),
     ],
 )
 def test_bad_workloads_are_rejected_by_field_and_value(sent, reason):
@@ -288,6 +307,11 @@ def test_bad_workloads_are_rejected_by_field_and_value(sent, reason):
             "load_balancing.routing_preference: 9 is none of",
         ),
         (
+            {"load_balancing": workload_pb2.LoadBalancing(routing_preference=[1, 0])},
+            "load_balancing.routing_preference: 0 is unspecified",
+        ),
+        ({"extensions": [l4(accelerate=True)]}, "[tandem.io/l4].accelerate: unknown option"),
+        (
             {"load_balancing": workload_pb2.LoadBalancing(health_policy=9)},
             "load_balancing.health_policy: 9 is none of",
         ),
@@ -312,10 +336,57 @@ def test_what_is_no_address_is_rejected(value, reason):
         decode_address(UID, value)
 
 
-def test_an_authorization_must_be_one_and_bear_its_name():
-    policy = authorization_pb2.Authorization(namespace="ns", name="deny").SerializeToString()
-    check_authorization("ns/deny", policy)
-    with pytest.raises(ResourceError, match="policy ns/deny under another name"):
-        check_authorization("ns/other", policy)
-    with pytest.raises(ResourceError, match=r"no istio\.security\.Authorization"):
-        check_authorization("ns/deny", b"\xff\xff")
+def test_what_workloads_have_in_common_is_held_once():
+    values = {
+        "namespace": "ns",
+        "node": "n1",
+        "services": {KEY: port_list({"service_port": 80, "target_port": 8080})},
+        "locality": workload_pb2.Locality(region="r", zone="z"),
+    }
+    one, other = decoded(**values), decoded(**values)
+    assert one.services is other.services
+    assert one.locality is other.locality
+    assert (one.namespace is other.namespace, one.node is other.node) == (True, True)
+    different = decoded(**values | {"services": {KEY: port_list({"service_port": 81})}})
+    assert different.services == {KEY: (ServicePort(81, 0),)}
+
+
+def fuzz(inputs: int, seed: int) -> None:
+    """Whatever comes: a workload, a service, or a ResourceError."""
+    rng = random.Random(seed)
+    ports = port_list({"service_port": 80, "target_port": 8080})
+    seeds = [
+        workload(
+            addresses=[V4, V6],
+            services={KEY: ports},
+            waypoint=HOSTNAME,
+            tunnel_protocol=1,
+            application_tunnel=workload_pb2.ApplicationTunnel(protocol=1, port=15088),
+            locality=workload_pb2.Locality(region="r", zone="z"),
+            extensions=[EXTENSION],
+            capacity=wrappers_pb2.UInt32Value(value=3),
+        ),
+        service(
+            name="web",
+            addresses=[workload_pb2.NetworkAddress(address=V4)],
+            ports=[workload_pb2.Port(service_port=80, target_port=8080)],
+            waypoint=BY_ADDRESS,
+            extensions=[EXTENSION],
+        ),
+    ]
+    for _ in range(inputs):
+        at = rng.randrange(2)
+        try:
+            found = decode_address((UID, KEY)[at], mutate(rng, seeds[at]))
+        except ResourceError:
+            continue
+        assert isinstance(found, Workload | Service)
+
+
+def test_fuzz() -> None:
+    fuzz(3000, 1)
+
+
+@pytest.mark.soak
+def test_fuzz_long() -> None:
+    fuzz(200_000, 2)

@@ -4,8 +4,16 @@ import pytest
 
 from proto import workload_pb2
 from ztunnel_compat.errors import ResourceError
-from ztunnel_compat.fields import gateway, member, network_address, packed, port_number
-from ztunnel_compat.model import TunnelProtocol
+from ztunnel_compat.fields import (
+    gateway,
+    member,
+    network_address,
+    packed,
+    port_number,
+    port_numbers,
+    ports,
+)
+from ztunnel_compat.model import AppProtocol, ServicePort, TunnelProtocol
 
 
 @pytest.mark.parametrize("length", [*range(4), *range(5, 16), 17])
@@ -42,3 +50,11 @@ def test_ports_and_members_are_named_in_errors():
     assert member(TunnelProtocol, "here", 1) is TunnelProtocol.HBONE
     with pytest.raises(ResourceError, match=r"^here: 3 is none of NONE \(0\), HBONE \(1\)$"):
         member(TunnelProtocol, "here", 3)
+
+
+def test_port_mappings_are_numbers_first():
+    numbers = port_numbers([workload_pb2.Port(service_port=80, app_protocol=1)])
+    assert numbers == ((80, 0, 1),)
+    assert ports("here", numbers) == (ServicePort(80, 0, AppProtocol.HTTP11),)
+    with pytest.raises(ResourceError, match=r"^here.service_port: missing$"):
+        ports("here", ((0, 80, 0),))

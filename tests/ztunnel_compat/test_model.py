@@ -9,6 +9,7 @@ from ztunnel_compat.model import (
     Service,
     ServicePort,
     Workload,
+    network_of,
 )
 
 SERVICE = Service("web", "ns", "web.local", ports=(ServicePort(80, 8080), ServicePort(81, 0)))
@@ -43,3 +44,24 @@ def test_target_port_is_the_workloads_then_the_services(mapping, port, target):
 )
 def test_addresses_read_as_istio_names_them(value, text):
     assert str(value) == text
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "network"),
+    [
+        ((10, 97, 255, 1), 17, (10, 97, 128, 0)),
+        ((10, 97, 255, 1), 0, (0, 0, 0, 0)),
+        ((10, 97, 255, 1), 32, (10, 97, 255, 1)),
+        ((0xFD, *[0xFF] * 15), 7, (0xFC, *[0] * 15)),
+    ],
+)
+def test_the_network_of_an_address(address, length, network):
+    assert network_of(bytes(address), length) == bytes(network)
+
+
+def test_a_range_is_more_than_one_address():
+    wide = NetworkAddress("net", bytes([10, 97, 255, 1]), 16)
+    assert wide.range == (bytes([10, 97, 0, 0]), 16)
+    assert NetworkAddress("net", bytes(4), 32).range is None
+    assert NetworkAddress("net", bytes(4)).range is None
+    assert NetworkAddress("net", bytes(4), 0).range == (bytes(4), 0)

@@ -15,7 +15,7 @@ def test_names_are_istiods():
 def test_hash_is_xxh64_and_never_none(monkeypatch):
     assert name_hash("ns/svc") == xxhash.xxh64_intdigest(b"ns/svc")
     monkeypatch.setattr(xxhash, "xxh64_intdigest", lambda _: 0)
-    assert name_hash("ns/svc") == 1
+    assert name_hash("ns/other") == 1
 
 
 def test_targets_of_names_and_ports_differ():

@@ -4,7 +4,7 @@ import pytest
 
 from bpf import layout
 from ztunnel_compat import peer
-from ztunnel_compat.peer import Peer, parse_peer
+from ztunnel_compat.peer import Peer, encode_peer, parse_peer
 
 FLOW = layout.Flow(
     source=0x1122334455667788,
@@ -16,7 +16,7 @@ FLOW = layout.Flow(
 
 
 def test_layout_is_the_kernels():
-    assert peer.PEER_QUERY_SIZE == layout.Flow.SIZE
+    assert peer.PEER_QUERY_SIZE == layout.Peer.SIZE
     assert parse_peer(FLOW.pack()) == Peer(
         source=FLOW.source,
         target=FLOW.target,
@@ -24,6 +24,12 @@ def test_layout_is_the_kernels():
         original_port=FLOW.original_port,
         flags=FLOW.flags,
     )
+
+
+def test_encoding_is_the_inverse():
+    peer = Peer(1, 2, bytes(range(16)), 80, 257, 3, bytes(range(16, 32)), 4711)
+    assert parse_peer(encode_peer(peer)) == peer
+    assert parse_peer(FLOW.pack()) == parse_peer(encode_peer(parse_peer(FLOW.pack())))
 
 
 def test_numbers_are_the_kernels():

@@ -262,3 +262,19 @@ def test_what_is_not_said_to_change_does_not(seed):
         for key in endpoints.keys() | state.members.keys():
             if endpoints.get(key, {}) != dict(state.endpoints(key)):
                 assert key in said.services
+
+
+def test_ranges_are_found_whole(state):
+    wide = NetworkAddress("", bytes([10, 1, 2, 3]), 16)
+    web = Service("web", "ns", "web.local", addresses=(wide, NetworkAddress("", C, 32)))
+    other = replace(web, namespace="other")
+    state.apply((web, other), ())
+    place = (bytes([10, 1, 0, 0]), 16)
+    assert state.services_with("", place) == (web, other)
+    assert state.services_with("net", place) == ()
+    assert state.services_with("", (C, 32)) == ()
+    assert state.services_at("", C) == (web, other)
+    assert state.apply((), (other.key,)) == changes(services={web.key, other.key})
+    assert state.services_with("", place) == (web,)
+    state.apply((), (web.key,))
+    assert not state.service_ranges.claimants

@@ -83,6 +83,13 @@ TRANSCRIPTS = {
         (got(A, "n2", {"w2": "2"}), [ack(A, "n2")]),
         (OPEN, [first(A, w1="1", w2="2"), first(P)]),
     ],
+    "a rejected policy's name is told, so that its removal is": [
+        (OPEN, [first(A), first(P)]),
+        (got(P, "n1", {"a": ""}, [BAD]), [nack(P, "n1", "w2: uid: missing")]),
+        (OPEN, [first(A), first(P, a="", w2="")]),
+        (got(P, "n1", removed=("w2",)), [ack(P, "n1")]),
+        (OPEN, [first(A), first(P, a="")]),
+    ],
     "a rejected update leaves the version in use, so its removal is still told": [
         (OPEN, [first(A), first(P)]),
         (got(A, "n1", {"w2": "1"}), [ack(A, "n1")]),
@@ -131,6 +138,14 @@ def test_complete_is_every_type_answered_and_none_rejected():
     assert session.complete
     session.open()
     assert not session.answered
+
+
+def test_a_rejected_policy_does_not_keep_a_session_from_being_complete():
+    session = DeltaSession((A, P))
+    session.open()
+    session.conclude(got(A, "n1", {"w1": "1"}))
+    session.conclude(got(P, "n2", {}, [BAD]))
+    assert session.complete
 
 
 def test_what_is_held_and_what_is_rejected():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from proto import zds_pb2
+from tests.support.fuzz import mutate
 from ztunnel_compat.errors import ZdsError
 from ztunnel_compat.zds import (
     MAX_MESSAGE,
@@ -95,3 +98,27 @@ def test_an_acks_error_is_cut_to_fit(error):
     data = encode_ack(error)
     assert len(data) <= MAX_MESSAGE
     assert decode_ack(data)
+
+
+def fuzz(inputs: int, seed: int) -> None:
+    """Whatever comes, either way: a value or a ZdsError."""
+    rng = random.Random(seed)
+    requests = [ADD, KeepWorkload("u"), DelWorkload("u"), SnapshotSent()]
+    seeds = [encode_hello(), encode_ack("no room"), *map(encode_request, requests)]
+    for _ in range(inputs):
+        data = mutate(rng, rng.choice(seeds))
+        descriptors = rng.choice([0, 1, 1, 2])
+        for decode in (decode_hello, decode_ack, lambda d, n=descriptors: decode_request(d, n)):
+            try:
+                decode(data)
+            except ZdsError:
+                continue
+
+
+def test_fuzz() -> None:
+    fuzz(3000, 1)
+
+
+@pytest.mark.soak
+def test_fuzz_long() -> None:
+    fuzz(200_000, 2)

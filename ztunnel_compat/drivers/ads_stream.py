@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ import grpc.aio
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
+from ztunnel_compat.drivers.login import Login
 from ztunnel_compat.errors import XdsError
 from ztunnel_compat.runtime.settings import ProxySettings
 from ztunnel_compat.xds import Request
@@ -113,8 +114,8 @@ class AdsStream:
             message.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
             message.error_detail.message = request.error
         try:
-            await self.call.write(message.SerializeToString())
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            await write(self.call, message.SerializeToString())
+        except (grpc.aio.AioRpcError, cygrpc.InternalError) as error:
             raise await self.ended() from error
 
     async def receive(self) -> tuple[Any, int]:
@@ -143,18 +144,30 @@ class AdsStream:
 
 
 @asynccontextmanager
-async def open_stream(target: str, node: NodeInfo) -> AsyncIterator[AdsStream]:
-    """Connect to a server (``host:port``) in plaintext and open a stream.
+async def open_stream(server: Login, node: NodeInfo) -> AsyncIterator[AdsStream]:
+    """Connect to a server and open a stream; raises LoginError.
 
     That nobody answers shows on the first send or receive.
     """
-    async with grpc.aio.insecure_channel(target, options=OPTIONS) as channel:
+    metadata = await server.metadata()
+    async with await server.channel(OPTIONS) as channel:
         # Bytes both ways: a push's size is known, and its decoding ours.
-        call: Any = channel.stream_stream(METHOD)()
+        call: Any = channel.stream_stream(METHOD)(metadata=metadata)
         try:
             yield AdsStream(call, node)
         finally:
             call.cancel()
+
+
+async def write(call: Any, data: bytes) -> None:
+    """Write to a stream; raises AioRpcError, InternalError.
+
+    What ``call.write`` does, but for one thing: on a stream that the server has just
+    ended (for a bad token, say) that would put "Internal error from Core" in place of
+    the server's own words.
+    """
+    await call.wait_for_connection()
+    await call._cython_call.send_serialized_message(data)
 
 
 def node_message(node: NodeInfo) -> Any:

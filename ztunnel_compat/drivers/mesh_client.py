@@ -1,4 +1,4 @@
-"""Keeps a WorkloadState fed from the control plane, for ever."""
+"""Keeps a WorkloadState and a PolicyState fed from the control plane, for ever."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from ztunnel_compat.decode import check_authorization, decode_address
+from ztunnel_compat.decode import decode_address
 from ztunnel_compat.drivers.ads_stream import (
     AdsStream,
     NodeInfo,
     StreamEndedError,
     open_stream,
 )
-from ztunnel_compat.errors import ResourceError, XdsError
+from ztunnel_compat.drivers.login import Login
+from ztunnel_compat.errors import LoginError, ResourceError, XdsError
+from ztunnel_compat.policy import UnusablePolicy
+from ztunnel_compat.policy_decode import decode_policy
+from ztunnel_compat.policy_state import PolicyState
 from ztunnel_compat.runtime.backoff import Backoff
 from ztunnel_compat.state import Changes, WorkloadState
 from ztunnel_compat.xds import (
@@ -39,7 +44,7 @@ RECONNECT_MOST = 15.0
 
 
 class MeshClient:
-    """The mesh's state, as the control plane at target (``host:port``) pushes it.
+    """The mesh's state, as the control plane pushes it.
 
     A push is decoded piece by piece, then applied at once; on_change gets what
     it made different, before the control plane gets its ACK. synced is set once
@@ -50,15 +55,17 @@ class MeshClient:
     def __init__(
         self,
         *,
-        target: str,
+        server: Login,
         node: NodeInfo,
         state: WorkloadState,
         on_change: Callable[[Changes], None],
+        policies: PolicyState | None = None,
         backoff: Backoff | None = None,
     ) -> None:
-        self.target = target
+        self.server = server
         self.node = node
         self.state = state
+        self.policies = PolicyState() if policies is None else policies
         self.on_change = on_change
         self.backoff = backoff or Backoff(RECONNECT_FIRST, RECONNECT_MOST)
         self.session = DeltaSession((ADDRESS_TYPE, AUTHORIZATION_TYPE))
@@ -78,14 +85,17 @@ class MeshClient:
             delay = self.backoff.next()
             self.terminations[reason] += 1
             logger.warning(
-                "xDS stream to %s: %s; again in %.3f s", self.target, self.last_end, delay
+                "xDS stream to %s: %s; again in %.3f s",
+                self.server.target,
+                self.last_end,
+                delay,
             )
             await asyncio.sleep(delay)
 
     async def attempt(self) -> str:
         """Work on one stream until it ends; why it did, in ztunnel's words."""
         try:
-            async with open_stream(self.target, self.node) as stream:
+            async with open_stream(self.server, self.node) as stream:
                 for request in self.session.open():
                     await stream.send(request)
                 while True:
@@ -95,6 +105,9 @@ class MeshClient:
             if not self.connected:
                 return "ConnectionError"
             return "Reconnect" if end.failed else "Complete"
+        except LoginError as error:
+            self.last_end = str(error)
+            return "ConnectionError"
         except XdsError as error:
             self.last_end = str(error)
             return "Error"
@@ -105,7 +118,7 @@ class MeshClient:
         self.session.check(message.type_url, message.nonce)
         if not self.connected:
             self.connected = True
-            logger.info("xDS stream to %s is up as %s", self.target, self.node.id)
+            logger.info("xDS stream to %s is up as %s", self.server.target, self.node.id)
         self.messages[message.type_url] += 1
         self.bytes[message.type_url] += size
         request = await self.take(message)
@@ -122,8 +135,7 @@ class MeshClient:
     async def take(self, message: Any) -> Request:
         """Decode and apply an answer; the ACK or NACK."""
         if message.type_url == AUTHORIZATION_TYPE:
-            _, answer = await digest(message, check_authorization)
-            return self.session.conclude(answer)
+            return await self.take_policies(message)
         updated, answer = await digest(message, decode_address)
         changes = self.state.apply(updated, answer.removed)
         request = self.session.conclude(answer)
@@ -131,10 +143,22 @@ class MeshClient:
             self.on_change(changes)
         return request
 
+    async def take_policies(self, message: Any) -> Request:
+        """Decode and apply an answer of policies; bad ones are applied too."""
+        decoded, answer = await digest(message, decode_policy)
+        strangers = [UnusablePolicy(r.name, None, r.reason) for r in answer.rejected]
+        changed, rejected = self.policies.apply([*decoded, *strangers], answer.removed)
+        bad = {rejection.name for rejection in rejected}
+        good = {name: v for name, v in answer.accepted.items() if name not in bad}
+        request = self.session.conclude(replace(answer, accepted=good, rejected=rejected))
+        if changed:
+            self.on_change(Changes(policies=changed))
+        return request
+
     def status(self) -> dict[str, Any]:
         """The connection and its counters since the start, JSON-able."""
         return {
-            "target": self.target,
+            "target": self.server.target,
             "node": self.node.id,
             "connected": self.connected,
             "synced": self.synced.is_set(),

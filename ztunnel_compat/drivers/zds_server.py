@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: A node agent that doesn't answer for so long, in seconds, is hung up on.
 ANSWER_TIMEOUT = 10.0
+#: Seconds until a pod that was enrolled before and is refused now is told of again.
+RETRY = 1.0
 BACKLOG = 4
 
 
@@ -53,13 +55,16 @@ class ZdsServer:
 
     The set is the truth and a connection a way to tell it: add and remove change
     the set, and whoever is connected, or connects next, is brought up to it. One
-    node agent at a time: a new connection takes over from an old one.
+    node agent at a time: a new connection takes over from an old one. A pod that a
+    node agent refuses after an earlier one took it stays in the set, and is told of
+    again every ``RETRY`` seconds: nobody else would ask for it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: dict[str, Entry] = {}
         self.told: dict[str, Entry] = {}
+        self.refused: set[str] = set()
         self.changed = asyncio.Event()
         self.connected = False
 
@@ -139,7 +144,11 @@ class ZdsServer:
             self.changed.clear()
             await self.tell(connection)
             with watched((connection.connection, listener), self.changed.set):
-                await self.changed.wait()
+                try:
+                    async with asyncio.timeout(RETRY if self.refused else None):
+                        await self.changed.wait()
+                except TimeoutError:
+                    self.tell_again()
             if (reason := ended(connection, listener)) is not None:
                 return reason
 
@@ -156,6 +165,14 @@ class ZdsServer:
             if fresh is None:
                 return
             await self.introduce(connection, fresh)
+
+    def tell_again(self) -> None:
+        """Take back that the refused pods were told of."""
+        for uid in self.refused:
+            entry = self.told.get(uid)
+            if entry is not None and self.current(entry):
+                del self.told[uid]
+        self.refused.clear()
 
     def current(self, entry: Entry) -> bool:
         """Whether an entry is still the one of its uid."""
@@ -176,6 +193,8 @@ class ZdsServer:
         if error:
             logger.error("%s was refused: %s", entry.workload, error)
         if entry.acked.done():
+            if error:
+                self.refused.add(entry.workload.uid)
             return
         if error:
             entry.acked.set_exception(ZdsError(f"{entry.workload.uid}: {error}"))
@@ -199,6 +218,7 @@ class ZdsServer:
     def forget(self) -> None:
         """Nobody is connected: nobody knows of any pod."""
         self.connected = False
+        self.refused.clear()
         for entry in self.told.values():
             if not entry.gone.done():
                 entry.gone.set_result(None)

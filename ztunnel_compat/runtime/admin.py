@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,11 +25,13 @@ Dump = Callable[[], dict[str, Any]]
 class Admin:
     """Two listeners; not ready until told otherwise.
 
-    unready: what is being waited for, as text; empty when ready.
+    unready: what is being waited for, as text; empty when ready. path: a unix socket for
+    all of it, in place of ports.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.unready = "starting"
+        self.path = path
         self.pages: dict[str, Dump] = {}
         self.runners: list[web.AppRunner] = []
 
@@ -36,6 +39,11 @@ class Admin:
         """Listen; raises ListenError. Pages may be added afterwards."""
         ready = web.Application()
         ready.router.add_get("/healthz/ready", self.healthz)
+        if self.path is not None:
+            ready.router.add_get("/{page:.*}", self.page)
+            runner = await self.runner(ready)
+            await web.UnixSite(runner, str(self.path)).start()
+            return
         await self.listen(ready, None, READY_PORT)
         admin = web.Application()
         admin.router.add_get("/{page:.*}", self.page)
@@ -43,9 +51,7 @@ class Admin:
 
     async def listen(self, app: web.Application, host: str | None, port: int) -> None:
         """Serve an application; host None is every address."""
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        self.runners.append(runner)
+        runner = await self.runner(app)
         try:
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
@@ -53,6 +59,13 @@ class Admin:
                 f"can't listen on port {port} in this network namespace: {error.strerror}; "
                 "is another one of us running here?"
             ) from error
+
+    async def runner(self, app: web.Application) -> web.AppRunner:
+        """What serves an application, until ``close``."""
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self.runners.append(runner)
+        return runner
 
     async def close(self) -> None:
         """Stop listening."""

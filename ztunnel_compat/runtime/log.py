@@ -31,6 +31,12 @@ CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))
 }
 
 
+def stamp(seconds: float) -> str:
+    """A moment as every line begins with it: UTC with microseconds."""
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return f"{moment.removesuffix('+00:00')}Z"
+
+
 class LineFormatter(logging.Formatter):
     """One line per record; a traceback follows on lines of its own.
 
@@ -40,10 +46,9 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render a record; the time is UTC with microseconds."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
         level = NAMES.get(record.levelno, record.levelname.lower())
         message = record.getMessage().translate(CONTROL)
-        line = f"{moment.removesuffix('+00:00')}Z\t{level}\t{record.name}\t{message}"
+        line = f"{stamp(record.created)}\t{level}\t{record.name}\t{message}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line

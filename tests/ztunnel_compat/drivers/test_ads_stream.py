@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ztunnel_compat.ads_server import serving
+from tests.ztunnel_compat.ads_server import login, serving
 from ztunnel_compat.drivers.ads_stream import NodeInfo, StreamEndedError, open_stream
 from ztunnel_compat.xds import ADDRESS_TYPE, Request
 
@@ -15,11 +15,12 @@ def test_a_waypoints_node_id():
 
 
 async def test_requests_on_the_wire():
-    async with serving() as server, open_stream(f"127.0.0.1:{server.port}", NODE) as ours:
+    async with serving() as server, open_stream(login(server.port), NODE) as ours:
         await ours.send(Request(ADDRESS_TYPE, initial_versions={"w1": "a"}))
         await ours.send(Request(ADDRESS_TYPE, nonce="n1"))
         await ours.send(Request(ADDRESS_TYPE, nonce="n2", error="w1: bad"))
         stream = await server.stream()
+        assert stream.headers["clusterid"] == "Kubernetes"
         first, ack, nack = [await stream.request() for _ in range(3)]
     assert first.node.id == NODE.id
     assert dict(first.initial_resource_versions) == {"w1": "a"}
@@ -29,7 +30,7 @@ async def test_requests_on_the_wire():
 
 
 async def test_an_answer_and_its_size():
-    async with serving() as server, open_stream(f"127.0.0.1:{server.port}", NODE) as ours:
+    async with serving() as server, open_stream(login(server.port), NODE) as ours:
         (await server.stream()).push("n1")
         message, size = await ours.receive()
     assert (message.type_url, message.nonce) == (ADDRESS_TYPE, "n1")
@@ -37,7 +38,7 @@ async def test_an_answer_and_its_size():
 
 
 async def test_the_end_has_a_reason_for_senders_too():
-    async with serving() as server, open_stream(f"127.0.0.1:{server.port}", NODE) as ours:
+    async with serving() as server, open_stream(login(server.port), NODE) as ours:
         (await server.stream()).fail("RESOURCE_EXHAUSTED", "too many of you")
         for _ in range(2):
             with pytest.raises(StreamEndedError, match="RESOURCE_EXHAUSTED: too many") as end:
@@ -50,6 +51,6 @@ async def test_the_end_has_a_reason_for_senders_too():
 async def test_nobody_there():
     async with serving() as server:
         port = server.port
-    async with open_stream(f"127.0.0.1:{port}", NODE) as ours:
+    async with open_stream(login(port), NODE) as ours:
         with pytest.raises(StreamEndedError, match=r"UNAVAILABLE: .*refused"):
             await ours.receive()

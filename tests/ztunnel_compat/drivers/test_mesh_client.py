@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 
+import grpc
+import grpc.aio
 import pytest
 
 from proto import workload_pb2
-from tests.ztunnel_compat.ads_server import policy, serving, workload
+from tests.support.certificates import Authority
+from tests.support.port15012 import make_port
+from tests.ztunnel_compat.ads_server import login, policy, serving, workload
 from tests.ztunnel_compat.helpers import task_of, until
 from ztunnel_compat.decode import decode_address
 from ztunnel_compat.drivers import mesh_client
+from ztunnel_compat.drivers.login import Login
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
 from ztunnel_compat.runtime.backoff import Backoff
-from ztunnel_compat.state import WorkloadState
+from ztunnel_compat.state import Changes, WorkloadState
 from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 NODE = NodeInfo("ztunnel", "10.244.255.1", "ztunnel-n1", "istio-system", "n1", "Kubernetes")
@@ -23,10 +29,10 @@ NODE = NodeInfo("ztunnel", "10.244.255.1", "ztunnel-n1", "istio-system", "n1", "
 class Client(MeshClient):
     """A client that collects what it says has changed."""
 
-    def __init__(self, port):
+    def __init__(self, server):
         self.changes = []
         super().__init__(
-            target=f"127.0.0.1:{port}",
+            server=server,
             node=NODE,
             state=WorkloadState(),
             on_change=self.changes.append,
@@ -49,7 +55,7 @@ async def server():
 
 @pytest.fixture
 async def client(server):
-    client = Client(server.port)
+    client = Client(login(server.port))
     async with task_of(client.run()):
         yield client
 
@@ -158,8 +164,44 @@ async def test_a_resource_of_another_type_is_rejected(client, stream):
 async def test_policies_are_counted_and_bad_ones_rejected(client, stream):
     stream.answer(AUTHORIZATION_TYPE, "n1", policy("ns/a"), policy("ns/b", name="other"))
     nack = await stream.expect(AUTHORIZATION_TYPE, "n1")
-    assert nack.error_detail.message == "ns/b: policy ns/other under another name"
+    assert nack.error_detail.message == (
+        "ns/b: policy ns/other under another name; "
+        "workloads that it selects refuse all connections"
+    )
     assert client.counted(AUTHORIZATION_TYPE)["held"] == 1
+    assert list(client.policies.policies) == ["ns/a"]
+    assert list(client.policies.unusable) == ["ns/b"]
+    assert client.changes == [Changes(policies=frozenset({"ns/a", "ns/b"}))]
+
+
+async def test_a_policy_of_another_type_is_unusable(client, stream):
+    stream.answer(AUTHORIZATION_TYPE, "n1", workload("ns/a"))
+    nack = await stream.expect(AUTHORIZATION_TYPE, "n1")
+    assert nack.error_detail.message.startswith(f"ns/a: holds '{ADDRESS_TYPE}'; ")
+    assert client.policies.unusable["ns/a"].scope is None
+
+
+async def test_a_bad_policy_does_not_hold_up_the_mesh(client, stream):
+    stream.push("n1", workload("w1"))
+    stream.answer(AUTHORIZATION_TYPE, "n2", policy("ns/b", name="other"))
+    await stream.expect(ADDRESS_TYPE, "n1")
+    await stream.expect(AUTHORIZATION_TYPE, "n2")
+    assert client.synced.is_set()
+
+
+async def test_a_bad_update_of_a_policy_leaves_the_good_one(client, stream):
+    stream.answer(AUTHORIZATION_TYPE, "n1", policy("ns/a"))
+    await stream.expect(AUTHORIZATION_TYPE, "n1")
+    stream.answer(AUTHORIZATION_TYPE, "n2", policy("ns/a", action=7))
+    nack = await stream.expect(AUTHORIZATION_TYPE, "n2")
+    assert nack.error_detail.message == (
+        "ns/a: action: 7 is none of ALLOW (0), DENY (1); its last good version stays in force"
+    )
+    assert list(client.policies.policies) == ["ns/a"]
+    stream.answer(AUTHORIZATION_TYPE, "n3", removed=("ns/a",))
+    await stream.expect(AUTHORIZATION_TYPE, "n3")
+    assert not client.policies.policies
+    assert len(client.changes) == 2
 
 
 async def test_a_reconnect_resumes_with_versions(server, client, stream):
@@ -184,7 +226,7 @@ async def test_a_reconnect_resumes_with_versions(server, client, stream):
 async def test_a_killed_server_is_found_again_on_its_return():
     async with serving() as server:
         port = server.port
-        client = Client(port)
+        client = Client(login(port))
         async with task_of(client.run()):
             stream = await server.stream()
             await stream.begin()
@@ -281,8 +323,95 @@ async def test_a_huge_push_leaves_the_loop_to_others_and_is_applied_at_once(
 async def test_a_server_that_says_nothing_can_be_left():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.setblocking(False)
-        client = Client(silent.getsockname()[1])
+        client = Client(login(silent.getsockname()[1]))
         async with asyncio.timeout(5), task_of(client.run()):
-            connection, _ = await asyncio.get_running_loop().sock_accept(silent)
+            loop = asyncio.get_running_loop()
+            connection, _ = await loop.sock_accept(silent)
+            # A TLS handshake: nothing of ours goes out in the clear.
+            assert (await loop.sock_recv(connection, 1)) == b"\x16"
         assert not client.connected
         connection.close()
+
+
+@pytest.fixture
+def files(server, tmp_path):
+    """A client's own files, which a test may spoil."""
+    known = login(server.port)
+    for name in ("roots", "token"):
+        (tmp_path / name).write_bytes(getattr(known, name).read_bytes())
+    return replace(known, roots=tmp_path / "roots", token=tmp_path / "token")
+
+
+@pytest.mark.parametrize("name", ["roots", "token"])
+async def test_a_file_that_is_missing_or_empty_is_looked_for_again(server, files, name):
+    path = getattr(files, name)
+    good = path.read_bytes()
+    path.unlink()
+    client = Client(files)
+    async with task_of(client.run()):
+        await until(lambda: client.terminations["ConnectionError"] > 1)
+        status = client.status()
+        assert status["last_end"].startswith(f"{name}: {path} can't be read: No such file")
+        assert not status["connected"]
+        path.write_bytes(b"")
+        await until(lambda: "holds no" in client.last_end)
+        assert client.last_end.startswith(f"{name}: {path} holds no ")
+        assert server.streams.empty()
+        path.write_bytes(good)
+        await (await server.stream()).begin()
+
+
+async def test_a_token_that_is_refused_is_read_again(server, files):
+    good = files.token.read_text()
+    files.token.write_text("yesterdays")
+    client = Client(files)
+    async with task_of(client.run()):
+        await until(lambda: client.terminations["ConnectionError"] > 1)
+        assert client.last_end == "UNAUTHENTICATED: no token of ours"
+        assert server.streams.empty()
+        files.token.write_text(good)
+        await (await server.stream()).begin()
+
+
+async def test_roots_are_read_again(server, files):
+    good = files.roots.read_bytes()
+    files.roots.write_bytes(Authority().roots)
+    client = Client(files)
+    async with task_of(client.run()):
+        await until(lambda: client.terminations["ConnectionError"] > 1)
+        assert client.last_end.startswith("UNAVAILABLE: ")
+        assert "CERTIFICATE_VERIFY_FAILED" in client.last_end
+        files.roots.write_bytes(Authority().roots + good)
+        await (await server.stream()).begin()
+
+
+async def test_a_server_of_another_name_is_not_told_the_token(tmp_path):
+    port = make_port(tmp_path, "istiod.elsewhere")
+    other = grpc.aio.server()
+    number = other.add_secure_port("127.0.0.1:0", port.credentials)
+    await other.start()
+    try:
+        client = Client(Login(f"127.0.0.1:{number}", port.roots, port.token))
+        assert await client.attempt() == "ConnectionError"
+    finally:
+        await other.stop(None)
+    # Were it spoken to, it would say that it has no such method.
+    assert "Hostname Verification Check failed" in client.last_end
+
+
+async def test_a_server_without_tls_is_not_told_the_token(files):
+    heard = bytearray()
+
+    async def answer(reader, writer):
+        heard.extend(await reader.read(65536))
+        writer.write(b"\0\0\0\x04\0\0\0\0\0")  # SETTINGS, as a gRPC server begins
+        heard.extend(await reader.read(65536))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        client = Client(replace(files, target=f"127.0.0.1:{port}"))
+        assert await client.attempt() == "ConnectionError"
+    assert client.last_end.startswith("UNAVAILABLE: ")
+    assert heard[:1] == b"\x16"
+    assert files.token.read_bytes() not in heard

@@ -156,6 +156,27 @@ async def test_a_pod_refused_on_a_replay_stays_in_the_set(server, path, agent, f
     assert list(server.entries) == ["a"]
 
 
+async def test_a_pod_refused_on_a_replay_is_told_of_until_it_is_taken(
+    server, path, agent, files, monkeypatch
+):
+    monkeypatch.setattr(zds_server, "RETRY", 0.01)
+    async with connected(path, agent), asyncio.timeout(5):
+        await server.add(pod("a"), files[0][0])
+        await server.add(pod("b"), files[0][0])
+    picky = Agent()
+    picky.refuse = {"a", "b"}
+    async with connected(path, picky) as client:
+        await until(lambda: client.failed_adds >= 4)
+        await server.remove("b")
+        picky.refuse = set()
+        await until(lambda: set(picky.enrolled) == {"a"})
+        before = client.failed_adds
+        await server.add(pod("c"), files[0][0])
+        assert (client.failed_adds, set(picky.enrolled)) == (before, {"a", "c"})
+    assert picky.snapshots == 1
+    assert server.refused == set()
+
+
 async def test_giving_up_on_add_takes_the_pod_out(server, files):
     async with task_of(server.add(pod("a"), files[0][0])):
         await asyncio.sleep(0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -56,6 +57,24 @@ async def test_the_admin_pages_are_for_this_netns_only() -> None:
     async with alone() as (_admin, session):
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get("http://[::1]:15000/config_dump")
+
+
+async def test_all_of_it_on_a_unix_socket(tmp_path: Path) -> None:
+    admin = Admin(tmp_path / "admin.sock")
+    admin.pages["/config_dump"] = lambda: {"a": 1}
+    connector = aiohttp.UnixConnector(str(tmp_path / "admin.sock"))
+    try:
+        await admin.start()
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.get("http://it/healthz/ready") as response:
+                assert (response.status, await response.text()) == (
+                    503,
+                    "not ready: starting\n",
+                )
+            async with session.get("http://it/config_dump") as response:
+                assert await response.json() == {"a": 1}
+    finally:
+        await admin.close()
 
 
 async def test_a_port_in_use_is_said() -> None:

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import random
+
+import hpack
+import pytest
+
+from tests.ztunnel_compat.h2.ends import CONNECT, GET
+from ztunnel_compat.h2.codes import Role
+from ztunnel_compat.h2.encoder import literal
+from ztunnel_compat.h2.errors import OversizeFault, StreamFault
+from ztunnel_compat.h2.memo import MEMO_LIMIT, HeadReader
+from ztunnel_compat.h2.settings import CLIENT, Settings
+
+
+def plain(fields):
+    return b"".join(literal(name, value, 0, 4) for name, value in fields)
+
+
+def inserting(fields):
+    return b"".join(literal(name, value, 0x40, 6) for name, value in fields)
+
+
+@pytest.fixture
+def reader():
+    return HeadReader(Role.SERVER, Settings())
+
+
+def test_a_block_is_remembered_at_its_second_sighting(reader):
+    first, second, third, fourth = (reader.read_head(plain(GET)) for _ in range(4))
+    assert first is not second
+    assert second is third is fourth
+    assert third.fields == GET
+
+
+def test_what_an_owner_noted_comes_back_until_it_is_forgotten(reader):
+    for _ in range(2):
+        head = reader.read_head(plain(GET))
+    head.fields.note = "route"
+    assert reader.read_head(plain(GET)).fields.note == "route"
+    reader.forget()
+    assert reader.read_head(plain(GET)).fields.note is None
+
+
+def test_a_block_means_something_else_once_the_table_has_changed(reader):
+    field = (b"x-a", b"1")
+    reader.read_head(plain(GET) + inserting([field]))
+    indexed = plain(GET) + b"\xbe"
+    for _ in range(3):
+        assert reader.read_head(indexed).fields[-1] == field
+    other = (b"x-b", b"2")
+    reader.skip(inserting([other]))
+    assert reader.read_head(indexed).fields[-1] == other
+
+
+@pytest.mark.parametrize("change", [b"\x20", b"\x3f\xe1\x1f"])
+def test_a_resize_clears_the_memo_evictions_or_not(reader, change):
+    for _ in range(3):
+        reader.read_head(plain(GET))
+    assert reader.heads
+    reader.skip(change)
+    assert not reader.heads
+
+
+def test_a_block_that_changes_the_table_is_never_stored(reader):
+    for _ in range(4):
+        reader.read_head(inserting([*GET, (b"x-a", b"1")]))
+        reader.read_head(b"\x3f\xe1\x1f" + plain(GET))
+    assert not reader.heads
+
+
+def test_heads_and_trailers_share_no_key(reader):
+    block = plain([(b"x", b"y")])
+    for _ in range(3):
+        reader.read_trailers(block)
+        with pytest.raises(StreamFault):
+            reader.read_head(block)
+    for _ in range(3):
+        reader.read_head(plain(GET))
+    with pytest.raises(StreamFault):
+        reader.read_trailers(plain(GET))
+
+
+def test_malformed_and_oversized_sections_are_not_stored(reader):
+    large = plain([*CONNECT, (b"x", b"y" * 17_000)])
+    for _ in range(3):
+        with pytest.raises(OversizeFault, match="more than 16384"):
+            reader.read_head(large)
+        with pytest.raises(StreamFault):
+            reader.read_head(plain([*GET, (b"Upper", b"")]))
+    assert not reader.heads
+
+
+def test_a_bomb_of_indices_is_oversized(reader):
+    reader.skip(inserting([(b"x", b"y" * 3000)]))
+    with pytest.raises(OversizeFault):
+        reader.read_head(b"\xbe" * 200)
+
+
+def test_the_memo_is_bounded(reader):
+    for i in range(2000):
+        block = plain([*GET, (b"x-%d" % i, b"v" * 1000)])
+        for _ in range(2):
+            reader.read_head(block)
+    assert 0 < reader.size <= MEMO_LIMIT
+    assert sum(map(len, reader.heads)) <= MEMO_LIMIT
+    assert len(reader.seen) <= 1024
+
+
+def named(name: int, value: bytes, *, indexed: bool = True) -> bytes:
+    """A literal field with a static name, as nginx writes it."""
+    first = bytes([0x40 | name]) if indexed else b"\x0f" + bytes([name - 15])
+    return first + bytes([len(value)]) + value
+
+
+SERVER_54, DATE_33, TYPE_31, OK_200 = 54, 33, 31, b"\x88"
+
+
+def test_what_a_block_inserts_is_inserted_again_when_it_is_remembered() -> None:
+    """Beside hpack, which remembers nothing: blocks that come back, in any order."""
+    for seed in range(40):
+        draw = random.Random(seed)
+        values = [draw.randbytes(draw.choice([0, 3, 40, 100])).hex().encode() for _ in range(6)]
+        blocks = [
+            OK_200
+            + named(SERVER_54, draw.choice(values)[:120])
+            + named(DATE_33, draw.choice(values)[:120], indexed=draw.random() < 0.7)
+            + named(TYPE_31, draw.choice(values)[:120])
+            for _ in range(5)
+        ]
+        # Indices into the table, which must mean what they mean to hpack.
+        blocks += [OK_200 + bytes([0x80 | index]) for index in (62, 63, 70)]
+        blocks += [size + blocks[0] for size in (b"\x20", b"\x3f\xe1\x1f")]
+        reader, theirs = HeadReader(Role.CLIENT, CLIENT), hpack.Decoder()
+        for _ in range(200):
+            block = draw.choice(blocks)
+            try:
+                expected = [
+                    (bytes(name), bytes(value))
+                    for name, value in theirs.decode(block, raw=True)
+                ]
+            except hpack.HPACKError:
+                break
+            assert list(reader.read_head(block).fields) == expected
+        assert [*reversed(reader.decoder.entries)] == list(theirs.header_table.dynamic_entries)
+
+
+def test_forgetting_drops_what_inserts_too() -> None:
+    reader = HeadReader(Role.CLIENT, CLIENT)
+    block = OK_200 + named(SERVER_54, b"nginx")
+    heads = [reader.read_head(block) for _ in range(4)]
+    assert heads[1] is heads[2] is heads[3]
+    reader.forget()
+    assert reader.read_head(block) is not heads[3]
+    assert len(reader.decoder.entries) == 5

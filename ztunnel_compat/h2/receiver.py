@@ -1,0 +1,446 @@
+"""The frame loop. No object is made for a frame: what it says is acted on at once.
+
+DATA goes to the handler as it comes, a frame that is larger than what arrived in
+parts. Other frames wait until they are whole; they are small, or refused.
+"""
+
+from __future__ import annotations
+
+from ztunnel_compat.h2.codes import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME,
+    END_HEADERS,
+    END_STREAM,
+    FRAME_HEADER,
+    HEADERS,
+    PADDED,
+    PREFACE,
+    SETTINGS,
+    WITH_PRIORITY,
+    ErrorCode,
+    Role,
+)
+from ztunnel_compat.h2.control import Control
+from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
+from ztunnel_compat.h2.fields import UNKNOWN, Head
+from ztunnel_compat.h2.frames import HEADER, header_frames
+from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_CONTINUATIONS, MAX_INFORMATIONAL
+from ztunnel_compat.h2.state import State
+from ztunnel_compat.h2.streams import Stream
+
+Bytes = bytes | memoryview
+
+unpack_header = HEADER.unpack_from
+#: Frame types from here on are unknown, and passed over (RFC 9113 section 5.5).
+UNKNOWN_TYPE = CONTINUATION + 1
+
+
+class Receiver:
+    """Bytes in, calls of the handler out."""
+
+    __slots__ = (
+        "block",
+        "block_end",
+        "block_limit",
+        "block_parts",
+        "block_stream",
+        "carry",
+        "control",
+        "greeted",
+        "max_frame",
+        "needed",
+        "padding",
+        "preface",
+        "remaining",
+        "state",
+        "target",
+        "target_end",
+    )
+
+    def __init__(self, state: State, control: Control) -> None:
+        self.state = state
+        self.control = control
+        self.max_frame = state.settings.max_frame
+        #: What of the client's preface is still to come (RFC 9113 section 3.4).
+        self.preface = PREFACE if state.role is Role.SERVER else b""
+        #: Whether the SETTINGS frame that must come first has.
+        self.greeted = False
+        #: The start of a frame, and how many bytes there must be to go on.
+        self.carry = bytearray()
+        self.needed = 0
+        #: A frame that is passed on in parts: content and padding still to come, the
+        #: stream (None: nobody wants it), and whether it ends there.
+        self.remaining = 0
+        self.padding = 0
+        self.target: Stream | None = None
+        self.target_end = False
+        #: A header block that goes on in CONTINUATION frames.
+        self.block: bytearray | None = None
+        self.block_stream = 0
+        self.block_end = False
+        self.block_parts = 0
+        #: Fields take at most their list size on the wire but for bad coding; twice
+        #: that is read, so that a section a little too large ends its stream alone.
+        self.block_limit = 2 * state.settings.header_list_limit
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes; raises ConnectionFault, after which nothing more may be fed."""
+        carry = self.carry
+        if carry:
+            carry += data
+            if len(carry) < self.needed:
+                return
+            data = bytes(carry)
+            carry.clear()
+        elif isinstance(data, bytearray):
+            data = memoryview(data)
+        position = 0
+        if self.preface:
+            position = self.read_preface(data)
+        if self.remaining or self.padding:
+            position = self.go_on(data, position)
+        position = self.read_frames(data, position)
+        if position < len(data) and not self.state.closed:
+            carry += data[position:]
+
+    def read_preface(self, data: Bytes) -> int:
+        """Check what arrived of the client's preface; the position after it."""
+        expected = self.preface[: len(data)]
+        if data[: len(expected)] != expected:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, "the connection doesn't begin with HTTP/2's preface"
+            )
+        self.preface = self.preface[len(expected) :]
+        return len(expected)
+
+    def read_frames(self, data: Bytes, position: int) -> int:
+        """Read whole frames, and what there is of DATA; the position after them."""
+        state = self.state
+        size = len(data)
+        while size - position >= FRAME_HEADER:
+            if state.closed:
+                return size
+            word, flags, identifier = unpack_header(data, position)
+            length = word >> 8
+            kind = word & 0xFF
+            identifier &= 0x7FFFFFFF
+            if length > self.max_frame:
+                raise ConnectionFault(
+                    ErrorCode.FRAME_SIZE_ERROR,
+                    f"a frame of {length} bytes, more than {self.max_frame}",
+                )
+            if not self.greeted:
+                self.greet(kind, flags)
+            if self.block is not None and kind != CONTINUATION:
+                raise ConnectionFault(
+                    ErrorCode.PROTOCOL_ERROR,
+                    f"a frame of type {kind} inside the header block of {self.block_stream}",
+                )
+            start = position + FRAME_HEADER
+            if kind == DATA:
+                if flags & PADDED and size == start and length:
+                    self.needed = FRAME_HEADER + 1
+                    return position
+                start = self.begin_data(data, start, length, flags, identifier)
+                position = self.go_on(data, start)
+                continue
+            if kind >= UNKNOWN_TYPE:
+                state.limits.idle.spend(state.limits.clock())
+                self.target = None
+                self.remaining = length
+                position = self.go_on(data, start)
+                continue
+            end = start + length
+            if end > size:
+                self.check_waiting(kind, length)
+                self.needed = FRAME_HEADER + length
+                return position
+            payload = bytes(data[start:end])
+            position = end
+            if kind == HEADERS:
+                self.headers(payload, flags, identifier)
+            elif kind == CONTINUATION:
+                self.continuation(payload, flags, identifier)
+            else:
+                self.control.handle(kind, flags, identifier, payload)
+            if state.output.caused > MAX_CAUSED:
+                raise ConnectionFault(
+                    ErrorCode.ENHANCE_YOUR_CALM,
+                    f"{state.output.caused} bytes of answers are waiting to be read",
+                )
+        self.needed = FRAME_HEADER
+        return position
+
+    def greet(self, kind: int, flags: int) -> None:
+        """The first frame must be SETTINGS (RFC 9113 section 3.4)."""
+        if kind != SETTINGS or flags & ACK:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, f"the first frame is of type {kind}, not SETTINGS"
+            )
+        self.greeted = True
+
+    def check_waiting(self, kind: int, length: int) -> None:
+        """Refuse to wait for a frame that has no reason to be so large."""
+        limit = self.block_limit if kind in {HEADERS, CONTINUATION} else DEFAULT_FRAME
+        if length > max(limit, DEFAULT_FRAME):
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, f"a frame of type {kind} of {length} bytes"
+            )
+
+    # -- DATA
+
+    def begin_data(
+        self, data: Bytes, start: int, length: int, flags: int, identifier: int
+    ) -> int:
+        """Take a DATA frame's header and padding length; where its content starts.
+
+        The whole frame is counted against the windows here, whatever becomes of it.
+        """
+        state = self.state
+        padding = overhead = 0
+        if flags & PADDED:
+            if length:
+                padding = data[start]
+                start += 1
+                overhead = padding + 1
+            if overhead > length or not length:
+                raise ConnectionFault(
+                    ErrorCode.PROTOCOL_ERROR, f"{padding} bytes of padding in {length}"
+                )
+        if identifier == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
+        end = bool(flags & END_STREAM)
+        content = length - overhead
+        self.remaining = content
+        self.padding = padding
+        self.target = None
+        self.target_end = end
+        if not content and not end:
+            state.limits.idle.spend(state.limits.clock())
+        state.inflow.arrived(length)
+        stream = state.table.streams.get(identifier)
+        try:
+            if stream is None:
+                state.table.judge(identifier)
+                return start
+            self.check_data(stream, content, end=end)
+            state.inflow.hold(stream, length)
+        except StreamFault as fault:
+            state.break_stream(identifier, fault)
+            return start
+        if overhead:
+            state.inflow.passed(stream, overhead)
+        self.target = stream
+        if not content:
+            self.deliver(stream, b"", end=end)
+        return start
+
+    def check_data(self, stream: Stream, content: int, *, end: bool) -> None:
+        """Whether the stream may carry this much; raises StreamFault."""
+        if stream.remote_closed:
+            raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
+        if not stream.head_received:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "DATA before a response")
+        if stream.length == UNKNOWN:
+            return
+        stream.length -= content
+        if stream.length < 0 or (end and stream.length):
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length and DATA differ")
+
+    def go_on(self, data: Bytes, position: int) -> int:
+        """Pass on what arrived of the current frame; the position after it."""
+        available = len(data) - position
+        if self.remaining:
+            taken = min(self.remaining, available)
+            if not taken:
+                return position
+            self.remaining -= taken
+            stream = self.target
+            end = position + taken
+            if stream is not None and not stream.finished:
+                self.deliver(
+                    stream, data[position:end], end=self.target_end and not self.remaining
+                )
+            position = end
+            available -= taken
+        skipped = min(self.padding, available)
+        self.padding -= skipped
+        return position + skipped
+
+    def deliver(self, stream: Stream, data: Bytes, *, end: bool) -> None:
+        """Tell the handler."""
+        if end:
+            stream.remote_closed = True
+        elif not data:
+            return
+        self.state.handler.on_data(stream, data, end)
+        if end:
+            self.state.settle(stream)
+
+    # -- header blocks
+
+    def headers(self, payload: bytes, flags: int, identifier: int) -> None:
+        """Take a HEADERS frame."""
+        if identifier == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & (PADDED | WITH_PRIORITY):
+            payload = strip(payload, flags)
+        end = bool(flags & END_STREAM)
+        if flags & END_HEADERS:
+            if len(payload) > self.block_limit:
+                raise oversize_block(len(payload))
+            self.complete(payload, identifier, end=end)
+            return
+        self.block = bytearray(payload)
+        self.block_stream = identifier
+        self.block_end = end
+        self.block_parts = 0
+        self.check_block()
+
+    def continuation(self, payload: bytes, flags: int, identifier: int) -> None:
+        """Take a CONTINUATION frame."""
+        if self.block is None or identifier != self.block_stream:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, f"CONTINUATION on stream {identifier} continues none"
+            )
+        self.block += payload
+        self.block_parts += 1
+        self.check_block()
+        if flags & END_HEADERS:
+            block = bytes(self.block)
+            self.block = None
+            self.complete(block, identifier, end=self.block_end)
+
+    def check_block(self) -> None:
+        """Bound a block that comes in parts."""
+        assert self.block is not None
+        if len(self.block) > self.block_limit:
+            raise oversize_block(len(self.block))
+        if self.block_parts > MAX_CONTINUATIONS:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"more than {MAX_CONTINUATIONS} CONTINUATION frames",
+            )
+
+    def complete(self, block: bytes, identifier: int, *, end: bool) -> None:
+        """A header block is whole; it is decoded whatever its stream's state."""
+        state = self.state
+        stream = state.table.streams.get(identifier)
+        try:
+            if stream is not None:
+                if stream.remote_closed:
+                    state.reader.skip(block)
+                    raise StreamFault(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
+                if stream.tunnel and stream.head_received:
+                    # Section 8.5: nothing but DATA in a tunnel.
+                    state.reader.skip(block)
+                    raise StreamFault(ErrorCode.PROTOCOL_ERROR, "HEADERS in a tunnel")
+                if stream.head_received:
+                    self.trailers(stream, state.reader.read_trailers(block), end=end)
+                else:
+                    self.response(stream, state.reader.read_head(block), end=end)
+            elif state.role is Role.SERVER and identifier > state.table.last_received:
+                self.request(block, identifier, end=end)
+            else:
+                state.reader.skip(block)
+                state.table.judge(identifier)
+        except OversizeFault as fault:
+            self.oversize(identifier, fault, end=end)
+        except StreamFault as fault:
+            state.break_stream(identifier, fault)
+
+    def request(self, block: bytes, identifier: int, *, end: bool) -> None:
+        """Open the stream of a request, or refuse it."""
+        state = self.state
+        if identifier % 2 == 0:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR, f"a request on stream {identifier}, which is even"
+            )
+        state.table.last_received = identifier
+        last = state.last_accepted
+        if last is not None or len(state.table.streams) >= state.settings.max_streams:
+            state.reader.skip(block)
+            raise StreamFault(ErrorCode.REFUSED_STREAM, "no further stream is taken")
+        head = state.reader.read_head(block)
+        length = head.length
+        if end and length > 0:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length without content")
+        stream = state.table.open_theirs(identifier, state.peer.initial_window)
+        stream.head_received = True
+        stream.tunnel = head.tunnel
+        stream.bodiless = head.method == b"HEAD"
+        stream.length = length
+        stream.remote_closed = end
+        state.handler.on_request(stream, head.fields, end)
+
+    def response(self, stream: Stream, head: Head, *, end: bool) -> None:
+        """Take a response's head."""
+        state = self.state
+        if head.status < 200:
+            if end:
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, f"END_STREAM with {head.status}")
+            stream.informed += 1
+            if stream.informed > MAX_INFORMATIONAL:
+                raise StreamFault(
+                    ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_INFORMATIONAL} 1xx responses"
+                )
+            state.handler.on_response(stream, head.fields, False)
+            return
+        stream.head_received = True
+        stream.tunnel = stream.tunnel and head.status < 300
+        if stream.bodiless or head.status in {204, 304}:
+            stream.length = 0
+        elif not stream.tunnel:
+            stream.length = head.length
+        if end:
+            if stream.length > 0:
+                raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length without content")
+            stream.remote_closed = True
+        state.handler.on_response(stream, head.fields, end)
+        if end:
+            state.settle(stream)
+
+    def trailers(self, stream: Stream, head: Head, *, end: bool) -> None:
+        """Take trailers."""
+        if not end:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
+        if stream.length > 0:
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length and DATA differ")
+        stream.remote_closed = True
+        self.state.handler.on_trailers(stream, head.fields)
+        self.state.settle(stream)
+
+    def oversize(self, identifier: int, fault: OversizeFault, *, end: bool) -> None:
+        """A field section beyond our limit: a request gets 431, else the stream breaks."""
+        state = self.state
+        if state.role is Role.SERVER and identifier not in state.table.streams:
+            state.limits.resets.spend(state.limits.clock())
+            stream = state.table.open_theirs(identifier, state.peer.initial_window)
+            stream.remote_closed = end
+            block = state.sender.encoder.encode([(b":status", b"431")])
+            limit = state.peer.max_frame
+            state.output.answer(header_frames(identifier, block, limit, end=True))
+            state.sender.end(stream)
+        else:
+            state.break_stream(identifier, fault)
+
+
+def strip(payload: bytes, flags: int) -> bytes:
+    """A HEADERS payload without padding and priority; raises ConnectionFault."""
+    start = flags >> 3 & 1
+    padding = payload[0] if start and payload else 0
+    start += 5 if flags & WITH_PRIORITY else 0
+    end = len(payload) - padding
+    if start > end:
+        raise ConnectionFault(
+            ErrorCode.FRAME_SIZE_ERROR if start > len(payload) else ErrorCode.PROTOCOL_ERROR,
+            f"{padding} bytes of padding in {len(payload)}",
+        )
+    return payload[start:end]
+
+
+def oversize_block(size: int) -> ConnectionFault:
+    """The fault for a header block that isn't even read."""
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of {size} bytes")
