@@ -1,59 +1,68 @@
 """What one service, workload or address means to the kernel programs.
 
-Pure functions from the mesh's values to the maps' (bpf/include/abi.h). A
-problem is a text for whoever runs the mesh: something that was left out.
+Pure functions from the mesh's values to the maps' (bpf/include/abi.h), packed as
+the kernel holds them: what is compared, kept and written is the same object. What
+a service's ports lead to is in ``sets``.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from bpf.addresses import mapped
-from bpf.layout import Address, AddressKey, AddressKind, Endpoint, Family, PortKey, Transport
+from bpf.addresses import V4_MAPPED, mapped
+from bpf.layout import (
+    Address,
+    AddressFlag,
+    AddressKey,
+    AddressKind,
+    Pod,
+    PodFlag,
+    RangeBits,
+    RangeKey,
+)
+from daemon.locality import Vantage
+from daemon.sets import workload_flags
+from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import (
     GatewayAddress,
-    HealthPolicy,
+    LoadBalancingMode,
     NamespacedHostname,
     NetworkMode,
+    Range,
     Service,
     Workload,
-    WorkloadStatus,
+    network_of,
 )
 from ztunnel_compat.names import name_hash, service_key
 
-#: A set's endpoints in ascending order, each of them once: comparable content.
-EndpointSet = tuple[Endpoint, ...]
-
-#: The port under which a waypoint's set of identity ports stands.
-IDENTITY_SET: Final = 0
-
-FAMILY_OF: Final[Mapping[int, Family]] = {4: Family.IPV4, 16: Family.IPV6}
+#: The namespace of entries that every pod sees.
+EVERYONE: Final = 0
 
 #: Finds a waypoint's service by a reference; the text is the referrer's namespace.
 Resolver = Callable[[GatewayAddress, str], Service | None]
 
 
-def virtual_addresses(service: Service, network: str) -> tuple[list[bytes], list[str]]:
-    """The service's packed addresses in this network, and problems."""
-    found: list[bytes] = []
-    problems: list[str] = []
+def virtual_addresses(service: Service, network: str) -> tuple[list[bytes], list[Range]]:
+    """The service's packed addresses in this network, and its ranges."""
+    addresses: list[bytes] = []
+    ranges: list[Range] = []
     for virtual in service.addresses:
         if virtual.network != network:
             continue
-        if virtual.length is not None and virtual.length != 8 * len(virtual.address):
-            problems.append(f"address range {virtual} is not supported: left out")
-            continue
-        found.append(virtual.address)
-    return found, problems
+        if virtual.range is None:
+            addresses.append(virtual.address)
+        else:
+            ranges.append(virtual.range)
+    return addresses, ranges
 
 
-def pod_addresses(workload: Workload, network: str) -> list[bytes]:
+def pod_addresses(workload: Workload, network: str) -> Sequence[bytes]:
     """The packed addresses that are this workload's alone, in this network."""
     if workload.network != network or workload.network_mode is NetworkMode.HOST_NETWORK:
-        return []
-    return list(workload.addresses)
+        return ()
+    return workload.addresses
 
 
 def waypoint_key(reference: GatewayAddress, namespace: str, resolve: Resolver) -> str:
@@ -69,98 +78,85 @@ def waypoint_key(reference: GatewayAddress, namespace: str, resolve: Resolver) -
     return str(reference) if service is None else service.key
 
 
-def service_address(service: Service, waypoint: str | None) -> Address:
+def best(services: Sequence[Service]) -> Service | None:
+    """Of the services that claim one place: a canonical one, then the last to claim it."""
+    return max(services, key=lambda s: (s.canonical, services.index(s)), default=None)
+
+
+def service_address(service: Service, waypoint: str | None) -> bytes:
     """What stands at a virtual address of this service; waypoint: its key."""
+    flags = 0
+    if service.load_balancing.mode is LoadBalancingMode.PASSTHROUGH:
+        flags |= AddressFlag.PASSTHROUGH.value
+    if service.least_connections:
+        flags |= AddressFlag.LEAST_CONNECTIONS.value
     return Address(
         name=name_hash(service.key),
         waypoint=name_hash(waypoint) if waypoint else 0,
         kind=AddressKind.SERVICE,
-        identity_port=0,
-    )
+        flags=flags,
+        affinity=service.affinity_seconds,
+    ).pack()
 
 
-def workload_address(workload: Workload, waypoint: str | None) -> Address:
+def workload_address(workload: Workload, waypoint: str | None, vantage: Vantage) -> bytes:
     """What stands at an address of this workload; waypoint: its key."""
-    tunnel = workload.application_tunnel
-    return Address(
-        name=name_hash(workload.uid),
-        waypoint=name_hash(waypoint) if waypoint else 0,
-        kind=AddressKind.WORKLOAD,
-        identity_port=tunnel.port if tunnel else 0,
+    return Address.FORMAT.pack(
+        name_hash(workload.uid),
+        name_hash(waypoint) if waypoint else 0,
+        AddressKind.WORKLOAD,
+        workload_flags(workload, vantage),
+        0,
     )
 
 
-def service_sets(
-    service: Service, endpoints: Iterable[Workload], network: str
-) -> dict[PortKey, EndpointSet]:
-    """The set of each port, for each family that the service has an address of."""
-    chosen = usable(service, endpoints, network)
-    families = {FAMILY_OF[len(a)] for a in virtual_addresses(service, network)[0]}
-    sets = {}
-    for port in service.ports:
-        if port.service_port == IDENTITY_SET:
-            continue
-        for family in families:
-            key = port_key(service.key, port.service_port, family)
-            sets[key] = ordered(
-                (address, target)
-                for workload in chosen
-                if (target := workload.target_port(service, port.service_port))
-                for address in workload.addresses
-                if FAMILY_OF[len(address)] is family
-            )
-    return sets
+def pod(uid: str, waypoint: int, identity: Identity | None, flags: int) -> bytes:
+    """What the kernel knows of an enrolled pod; identity: None while nobody knows it."""
+    return Pod(
+        workload=name_hash(uid),
+        waypoint=waypoint,
+        identity=name_hash(str(identity)) if identity else 0,
+        namespace=name_hash(identity.namespace) if identity else 0,
+        flags=flags,
+    ).pack()
 
 
-def identity_sets(
-    service: Service, endpoints: Iterable[Workload], network: str
-) -> tuple[dict[PortKey, EndpointSet], list[str]]:
-    """A waypoint's sets of identity ports, for both families, and problems."""
-    chosen = usable(service, endpoints, network)
-    problems = [
-        f"endpoint {w.uid} has no application tunnel: it can't be used as a waypoint"
-        for w in chosen
-        if w.application_tunnel is None
-    ]
-    sets = {
-        port_key(service.key, IDENTITY_SET, family): ordered(
-            (address, workload.application_tunnel.port)
-            for workload in chosen
-            if workload.application_tunnel is not None
-            for address in workload.addresses
-            if FAMILY_OF[len(address)] is family
-        )
-        for family in Family
-    }
-    return sets, problems
+def pod_identity(workload: Workload) -> Identity:
+    """A workload's identity."""
+    return Identity(workload.trust_domain, workload.namespace, workload.service_account)
 
 
-def usable(service: Service, endpoints: Iterable[Workload], network: str) -> list[Workload]:
-    """Endpoints that may be given connections and are reachable from this network."""
-    any_health = service.load_balancing.health_policy is HealthPolicy.ALLOW_ALL
-    return [
-        workload
-        for workload in endpoints
-        if workload.network == network
-        and (any_health or workload.status is WorkloadStatus.HEALTHY)
-    ]
+def pod_flags(workload: Workload | None, *, own_addresses: bool, ranges: bool) -> int:
+    """A pod's flags; see enum pod_flag."""
+    flags = PodFlag.OWN_ADDRESSES.value if own_addresses else 0
+    flags |= PodFlag.RANGES.value if ranges else 0
+    return flags | PodFlag.ACCELERATE.value if workload and workload.accelerate else flags
 
 
-def ordered(pairs: Iterable[tuple[bytes, int]]) -> EndpointSet:
-    """A set of (packed address, port) as the map holds it."""
-    return tuple(Endpoint(mapped(address), port) for address, port in sorted(set(pairs)))
+def address_key(packed: bytes, namespace: int = EVERYONE) -> bytes:
+    """Where the kernel looks an address up: a packed AddressKey."""
+    return AddressKey.FORMAT.pack(mapped(packed), namespace)
 
 
-def port_key(service: str, port: int, family: Family) -> PortKey:
-    """Where the kernel looks for the endpoints of a service's TCP port."""
-    return PortKey(
-        service=name_hash(service), port=port, transport=Transport.TCP, family=family
-    )
+def range_keys(place: Range, namespace: int = EVERYONE) -> Iterable[bytes]:
+    """Where the kernel looks a range up: packed RangeKeys.
+
+    An IPv6 range that IPv4's mapped addresses lie in must not catch them: it is
+    cut into those around them.
+    """
+    packed, length = place
+    if len(packed) == 4:
+        return [range_key(mapped(packed), 96 + length, namespace)]
+    if length >= 96 or network_of(V4_MAPPED + bytes(4), length) != packed:
+        return [range_key(packed, length, namespace)]
+    whole = ipaddress.IPv6Network((packed, length))
+    pieces = whole.address_exclude(ipaddress.IPv6Network((V4_MAPPED + bytes(4), 96)))
+    return [range_key(p.network_address.packed, p.prefixlen, namespace) for p in pieces]
 
 
-def address_key(packed: bytes) -> AddressKey:
-    """Where the kernel looks an address up."""
-    return AddressKey(mapped(packed))
+def range_key(address: bytes, length: int, namespace: int) -> bytes:
+    """A packed RangeKey; length: of the prefix of an address of 16 bytes."""
+    return RangeKey(RangeBits.NAMESPACE + length, namespace, address).pack()
 
 
 def address_text(key: bytes) -> str:

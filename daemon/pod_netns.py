@@ -7,9 +7,15 @@ from typing import Protocol
 
 from bpf.errors import BpfError
 from bpf.links import attach_pod, attached_pods, detach_pod
+from bpf.loader import Stage
+from bpf.maps import U64
 from bpf.netns import in_netns, netns_cookie
 from daemon.errors import EnrollError
 
+WAITING = (
+    "this node agent takes over from one with other maps, and enrols new pods once "
+    "it has a complete push of the control plane's"
+)
 TW_REUSE = Path("/proc/sys/net/ipv4/tcp_tw_reuse")
 
 
@@ -30,10 +36,15 @@ class PodNetns(Protocol):
 
 
 class KernelPodNetns:
-    """Socket lookup links, pinned under the cookie of their netns, and a sysctl."""
+    """Socket lookup links, pinned under the cookie of their netns, and a sysctl.
 
-    def __init__(self, pin_dir: Path) -> None:
+    While programs wait for their maps to be written, those of an earlier process
+    serve: the pods that they know, whose links change with the others, and no more.
+    """
+
+    def __init__(self, pin_dir: Path, stage: Stage) -> None:
         self.pin_dir = pin_dir
+        self.stage = stage
 
     def prepare(self, netns_fd: int) -> int:
         """Attach the socket lookup and let TIME_WAIT ports be used again at once.
@@ -43,7 +54,10 @@ class KernelPodNetns:
         """
         try:
             cookie = netns_cookie(netns_fd)
-            attach_pod(self.pin_dir, link_name(cookie), netns_fd)
+            if not self.stage.waiting:
+                attach_pod(self.pin_dir, link_name(cookie), netns_fd)
+            elif not self.stage.serves("pods", U64.pack(cookie)):
+                raise EnrollError(WAITING)
             with in_netns(netns_fd):
                 TW_REUSE.write_text("1")
         except (BpfError, OSError) as error:
@@ -51,7 +65,9 @@ class KernelPodNetns:
         return cookie
 
     def release(self, cookie: int) -> None:
-        """Detach the socket lookup."""
+        """Detach the socket lookup, and let no earlier process's programs know the pod."""
+        if self.stage.waiting:
+            self.stage.withdraw("pods", U64.pack(cookie))
         detach_pod(self.pin_dir, link_name(cookie))
 
     def attached(self) -> set[int]:

@@ -1,15 +1,16 @@
 """From what is programmed and what should be, the ordered map operations.
 
-A program in the kernel may look between any two operations, so after each of
-them every ``ports`` record must lead to as many endpoints as it says, and
-every address to a record that is there already. That gives the order:
+A program in the kernel may look between any two entries that are written, so after
+each of them every ``ports`` record must lead to as many endpoints as it says, and
+every place to a record that is there already. That gives the order:
 
-1. pods that gain a waypoint or are new
+1. pods that are new, or gain a waypoint or a place to look at
 2. each changed set: endpoints under a new generation, the ``ports`` record that
    names it, then the old generation's endpoints
-3. addresses that are new or changed; 4. addresses that are gone
+3. addresses, then ranges, that are new or changed: what a namespace's range would
+   hide must be there first; 4. ranges, then addresses, that are gone
 5. sets that are gone: the record, then its endpoints
-6. pods that lose their waypoint or are gone
+6. pods that lose something or are gone
 7. endpoints that no record leads to (an earlier process ended in between)
 
 Equal content gives no operation. An empty set's record is generation 0 and
@@ -18,42 +19,65 @@ count 0. This module decides only; ``program`` executes.
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import islice
+from typing import Final, Literal
 
-from bpf.layout import (
-    Address,
-    AddressKey,
-    Endpoint,
-    EndpointKey,
-    Pod,
-    Port,
-    PortKey,
-)
-from daemon.content import EndpointSet
-from daemon.scope import Scope
+from bpf.layout import AddressKey, Endpoint, EndpointKey, Pod, Port, PortKey, RangeKey
+from bpf.maps import U64
+from daemon.scope import ENROLLED, PLACES, Content, Scope, TableName
 
 MAX_GENERATION: Final = (1 << 32) - 1
-EMPTY: Final = Port(generation=0, count=0)
+EMPTY: Final = Port(generation=0, count=0).pack()
+NO_ENDPOINT: Final = bytes(Endpoint.SIZE)
+#: Entries of one operation at most: some hundred microseconds in the kernel.
+RUN: Final = 512
 
-Key = int | AddressKey | PortKey | EndpointKey
-Value = Pod | Address | Port | Endpoint
+AnyTable = TableName | Literal["endpoints"]
+KEY_SIZES: Final[Mapping[AnyTable, int]] = {
+    "pods": U64.size,
+    "members": U64.size,
+    "addresses": AddressKey.SIZE,
+    "ranges": RangeKey.SIZE,
+    "ports": PortKey.SIZE,
+    "endpoints": EndpointKey.SIZE,
+}
+#: A map and a key of it.
+Subject = tuple[TableName, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write an entry; the key's type says into which map (int: pods)."""
+    """Write entries of a map in order; keys, values: packed, each end to end."""
 
-    key: Key
-    value: Value
+    table: AnyTable
+    keys: bytes
+    values: bytes
+
+    def entries(self) -> list[tuple[bytes, bytes]]:
+        """Key and value of each."""
+        keys = split(self.keys, KEY_SIZES[self.table])
+        return list(zip(keys, split(self.values, len(self.values) // len(keys)), strict=True))
+
+    def cut(self, count: int) -> tuple[Put, Put]:
+        """The first entries, and the rest."""
+        key_size = KEY_SIZES[self.table]
+        value_size = len(self.values) * key_size // len(self.keys)
+        at_key, at_value = count * key_size, count * value_size
+        return (
+            Put(self.table, self.keys[:at_key], self.values[:at_value]),
+            Put(self.table, self.keys[at_key:], self.values[at_value:]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete an entry; the key's type says from which map (int: pods)."""
+    """Delete entries of a map in order; those that aren't there are passed over."""
 
-    key: Key
+    table: AnyTable
+    keys: bytes
 
 
 Operation = Put | Delete
@@ -63,10 +87,10 @@ Operation = Put | Delete
 class Group:
     """Operations done in order; when one can't be, ``undo`` those before it.
 
-    subject: the key that the group is about, or None for leftovers.
+    subject: what the group is about; None: each single entry is for itself.
     """
 
-    subject: int | AddressKey | PortKey | None
+    subject: Subject | None
     operations: tuple[Operation, ...]
 
 
@@ -76,79 +100,73 @@ PAUSE_AFTER: Final = 256
 
 
 @dataclass(slots=True)
-class Programmed:
+class Programmed(Content):
     """What the maps hold now, as far as this process has seen and written.
 
-    endpoints: generation -> index -> endpoint.
+    ports: here the records. endpoints: generation -> its endpoints from index 0 on,
+    end to end, with ``NO_ENDPOINT`` in holes.
     """
 
-    pods: dict[int, Pod] = field(default_factory=dict)
-    addresses: dict[AddressKey, Address] = field(default_factory=dict)
-    ports: dict[PortKey, Port] = field(default_factory=dict)
-    endpoints: dict[int, dict[int, Endpoint]] = field(default_factory=dict)
+    endpoints: dict[int, bytes] = field(default_factory=dict)
     last_generation: int = 0
-
-    @classmethod
-    def of(
-        cls,
-        pods: Iterable[tuple[int, Pod]],
-        addresses: Iterable[tuple[AddressKey, Address]],
-        ports: Iterable[tuple[PortKey, Port]],
-        endpoints: Iterable[tuple[EndpointKey, Endpoint]],
-    ) -> Programmed:
-        """Build from a dump of the maps."""
-        programmed = cls(dict(pods), dict(addresses), dict(ports))
-        for key, endpoint in endpoints:
-            programmed.record(Put(key, endpoint))
-        programmed.last_generation = max(programmed.endpoints, default=0)
-        return programmed
-
-    def record(self, operation: Operation) -> None:
-        """Note that an operation was done."""
-        match operation:
-            case Put(EndpointKey() as key, Endpoint() as value):
-                self.endpoints.setdefault(key.generation, {})[key.index] = value
-                self.last_generation = key.generation
-            case Put(PortKey() as key, Port() as value):
-                self.ports[key] = value
-            case Put(AddressKey() as key, Address() as value):
-                self.addresses[key] = value
-            case Put(int() as key, Pod() as value):
-                self.pods[key] = value
-            case Delete(EndpointKey() as key):
-                members = self.endpoints.get(key.generation, {})
-                members.pop(key.index, None)
-                if not members:
-                    self.endpoints.pop(key.generation, None)
-            case Delete(PortKey() as key):
-                self.ports.pop(key, None)
-            case Delete(AddressKey() as key):
-                self.addresses.pop(key, None)
-            case Delete(int() as key):
-                self.pods.pop(key, None)
-            case _:
-                raise TypeError(f"{operation!r} puts a value of another map")
-
-    def holds(self, key: PortKey, desired: EndpointSet) -> bool:
-        """Whether a set has this content, whole and in this order."""
-        port = self.ports.get(key)
-        if port is None or port.count != len(desired):
-            return False
-        members = self.endpoints.get(port.generation, {})
-        return all(members.get(i) == endpoint for i, endpoint in enumerate(desired))
 
     def whole(self) -> Scope:
         """All keys that something is programmed for, but the pods'."""
-        return Scope(addresses=set(self.addresses), ports=set(self.ports))
+        return Scope(
+            addresses=set(self.addresses), ranges=set(self.ranges), ports=set(self.ports)
+        )
+
+    def read_endpoints(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take in what a dump of the map holds."""
+        found: dict[int, dict[int, bytes]] = {}
+        for key, value in entries:
+            generation, index = EndpointKey.FORMAT.unpack(key)
+            found.setdefault(generation, {})[index] = value
+        for generation, members in found.items():
+            whole = range(max(members) + 1)
+            self.endpoints[generation] = b"".join(members.get(i, NO_ENDPOINT) for i in whole)
+        self.last_generation = max(self.endpoints, default=0)
+
+    def record(self, operation: Operation) -> None:
+        """Note that an operation was done."""
+        if operation.table == "endpoints":
+            self.record_endpoints(operation)
+            return
+        known = self.of(operation.table)
+        if isinstance(operation, Put):
+            known.update(operation.entries())
+        else:
+            for key in split(operation.keys, KEY_SIZES[operation.table]):
+                known.pop(key, None)
+
+    def record_endpoints(self, operation: Operation) -> None:
+        """Endpoints are written from the first on, and deleted from the last."""
+        generation, first = EndpointKey.FORMAT.unpack_from(operation.keys)
+        kept = self.endpoints.pop(generation, b"")[: first * Endpoint.SIZE]
+        if isinstance(operation, Put):
+            kept = kept + operation.values if kept else operation.values
+            self.last_generation = generation
+        if kept:
+            self.endpoints[generation] = kept
+
+    def endpoints_of(self, record: bytes | None) -> bytes:
+        """The endpoints that a record leads to, and those beyond its count."""
+        if record is None or record == EMPTY:
+            return b""
+        return self.endpoints.get(Port.FORMAT.unpack(record)[0], b"")
+
+    def holds(self, key: bytes, desired: bytes) -> bool:
+        """Whether a set has this content, whole and in this order."""
+        record = self.ports.get(key)
+        if record is None:
+            return False
+        generation, count = Port.FORMAT.unpack(record)
+        if count * Endpoint.SIZE != len(desired):
+            return False
+        return not count or self.endpoints.get(generation, b"")[: len(desired)] == desired
 
 
-def reconcile(
-    programmed: Programmed,
-    pods: Mapping[int, Pod],
-    addresses: Mapping[AddressKey, Address],
-    sets: Mapping[PortKey, EndpointSet],
-    scope: Scope,
-) -> Iterator[Group]:
+def reconcile(programmed: Programmed, desired: Content, scope: Scope) -> Iterator[Group]:
     """Groups of operations that make the scope's keys as desired, in order.
 
     Keys outside of the scope are left alone. Among the groups are some without
@@ -157,108 +175,143 @@ def reconcile(
     Lazy: a group is right when it is made, and its first operation must follow
     at once. Pods may come and go between groups; the rest has this one writer.
     """
-    stale = Scope(pods=scope.pods)
+    stale = Scope(pods=scope.pods, members=scope.members)
     for number, key in enumerate(scope.ports):
         if number % PAUSE_AFTER == 0:
             yield PAUSE
-        content = sets.get(key)
+        content = desired.ports.get(key)
         if key in programmed.ports if content is None else not programmed.holds(key, content):
             stale.ports.add(key)
-    for number, place in enumerate(scope.addresses):
-        if number % PAUSE_AFTER == 0:
-            yield PAUSE
-        if programmed.addresses.get(place) != addresses.get(place):
-            stale.addresses.add(place)
-    yield from ordered(programmed, pods, addresses, sets, stale)
+    for table in PLACES:
+        now, then, keys = programmed.of(table), desired.of(table), stale.of(table)
+        for number, key in enumerate(scope.of(table)):
+            if number % PAUSE_AFTER == 0:
+                yield PAUSE
+            if now.get(key) != then.get(key):
+                keys.add(key)
+    yield from ordered(programmed, desired, stale)
 
 
-def ordered(
-    programmed: Programmed,
-    pods: Mapping[int, Pod],
-    addresses: Mapping[AddressKey, Address],
-    sets: Mapping[PortKey, EndpointSet],
-    stale: Scope,
-) -> Iterator[Group]:
+def ordered(programmed: Programmed, desired: Content, stale: Scope) -> Iterator[Group]:
     """The groups for keys that differ, in the order that this module's text gives."""
-    ports = sorted(stale.ports, key=lambda k: (k.service, k.port, k.family, k.transport))
-    places = sorted(stale.addresses, key=lambda k: k.address)
-    gaining = sorted(c for c in stale.pods if gains(programmed.pods.get(c), pods.get(c)))
     generations = Generations(programmed)
-    yield from pod_groups(programmed, pods, gaining)
-    for key in ports:
-        if key in sets:
-            yield swap(programmed, key, sets[key], generations)
-    for place in places:
-        if place in addresses:
-            yield Group(place, (Put(place, addresses[place]),))
-    for place in places:
-        if place not in addresses:
-            yield Group(place, (Delete(place),))
-    for key in ports:
-        if key not in sets:
-            yield Group(key, (Delete(key), *old_endpoints(programmed, key)))
-    yield from pod_groups(programmed, pods, sorted(stale.pods.difference(gaining)))
+    for table in ENROLLED:
+        yield from pods(programmed, desired, stale, table, final=False)
+    for key in sorted(stale.ports):
+        if key in desired.ports:
+            yield swap(programmed, key, desired.ports[key], generations)
+    for table in PLACES:
+        there = desired.of(table)
+        for keys in runs(key for key in sorted(stale.of(table)) if key in there):
+            values = b"".join([there[key] for key in keys])
+            yield Group(None, (Put(table, b"".join(keys), values),))
+    for table in reversed(PLACES):
+        there = desired.of(table)
+        for keys in runs(key for key in sorted(stale.of(table)) if key not in there):
+            yield Group(None, (Delete(table, b"".join(keys)),))
+    for key in sorted(stale.ports):
+        if key not in desired.ports:
+            yield Group(("ports", key), (Delete("ports", key), *old_endpoints(programmed, key)))
+    for table in ENROLLED:
+        yield from pods(programmed, desired, stale, table, final=True)
 
 
-def gains(before: Pod | None, after: Pod | None) -> bool:
-    """Whether a pod is new, or has a waypoint to skip that it didn't have."""
-    return after is not None and (before is None or (after != before and after.waypoint != 0))
-
-
-def pod_groups(
-    programmed: Programmed, pods: Mapping[int, Pod], cookies: Iterable[int]
+def pods(
+    programmed: Programmed, desired: Content, stale: Scope, table: TableName, *, final: bool
 ) -> Iterator[Group]:
-    """Writes or deletes those pods that differ when their turn comes."""
-    for cookie in cookies:
-        pod = pods.get(cookie)
-        if pod != programmed.pods.get(cookie):
-            yield Group(cookie, (Delete(cookie) if pod is None else Put(cookie, pod),))
+    """Writes or deletes those pods that differ when their turn comes.
+
+    Not final: what a pod has and won't have is left to it for the time being.
+    """
+    for key in sorted(stale.of(table)):
+        before, after = programmed.of(table).get(key), desired.of(table).get(key)
+        if not final:
+            after = before if after is None else merged(before, after)
+        if after == before:
+            continue
+        operation = Delete(table, key) if after is None else Put(table, key, after)
+        yield Group((table, key), (operation,))
+
+
+def merged(before: bytes | None, after: bytes) -> bytes:
+    """A pod as it is to be, with the waypoint and flags that it is to lose."""
+    if before is None:
+        return after
+    old, new = Pod.unpack(before), Pod.unpack(after)
+    waypoint = new.waypoint or old.waypoint
+    return Pod(
+        new.workload, waypoint, new.identity, new.namespace, old.flags | new.flags
+    ).pack()
 
 
 def leftovers(programmed: Programmed) -> Iterator[Group]:
     """Deletes endpoints that no ``ports`` record leads to."""
-    counts = {port.generation: port.count for port in programmed.ports.values()}
+    counts = dict(Port.FORMAT.unpack(record) for record in programmed.ports.values())
     for generation in sorted(programmed.endpoints):
         count = counts.get(generation, 0)
-        deletes = tuple(
-            Delete(EndpointKey(generation, index))
-            for index in sorted(programmed.endpoints[generation])
-            if index >= count
-        )
-        if deletes:
-            yield Group(None, deletes)
+        found = len(programmed.endpoints[generation]) // Endpoint.SIZE
+        for operation in deletes(generation, count, found):
+            yield Group(None, (operation,))
 
 
 def undo(done: Sequence[Operation]) -> tuple[Operation, ...]:
     """What takes back the beginning of a group: the new generation's endpoints."""
     return tuple(
-        Delete(operation.key)
+        Delete(operation.table, operation.keys)
         for operation in reversed(done)
-        if isinstance(operation, Put) and isinstance(operation.key, EndpointKey)
+        if isinstance(operation, Put) and operation.table == "endpoints" and operation.keys
     )
 
 
-def swap(
-    programmed: Programmed, key: PortKey, desired: EndpointSet, generations: Generations
-) -> Group:
+def swap(programmed: Programmed, key: bytes, desired: bytes, generations: Generations) -> Group:
     """Puts a set in the place of another, or of none."""
-    port = EMPTY
-    puts: tuple[Operation, ...] = ()
+    record = EMPTY
+    puts: list[Operation] = []
     if desired:
-        port = Port(generation=generations.take(), count=len(desired))
-        puts = tuple(
-            Put(EndpointKey(port.generation, index), endpoint)
-            for index, endpoint in enumerate(desired)
-        )
-    return Group(key, (*puts, Put(key, port), *old_endpoints(programmed, key)))
+        count = len(desired) // Endpoint.SIZE
+        generation = generations.take()
+        record = Port.FORMAT.pack(generation, count)
+        for first in range(0, count, RUN):
+            last = min(count, first + RUN)
+            values = desired[first * Endpoint.SIZE : last * Endpoint.SIZE]
+            puts.append(Put("endpoints", endpoint_keys(generation, first, last), values))
+    old = old_endpoints(programmed, key)
+    return Group(("ports", key), (*puts, Put("ports", key, record), *old))
 
 
-def old_endpoints(programmed: Programmed, key: PortKey) -> Iterator[Delete]:
+def old_endpoints(programmed: Programmed, key: bytes) -> Iterator[Delete]:
     """Deletes what the record at a key leads to."""
-    port = programmed.ports.get(key, EMPTY)
-    members = programmed.endpoints.get(port.generation, {})
-    for index in sorted(members):
-        yield Delete(EndpointKey(port.generation, index))
+    record = programmed.ports.get(key, EMPTY)
+    count = len(programmed.endpoints_of(record)) // Endpoint.SIZE
+    return deletes(Port.FORMAT.unpack(record)[0], 0, count)
+
+
+def deletes(generation: int, first: int, last: int) -> Iterator[Delete]:
+    """Deletes a generation's endpoints from one index to before another, the last first."""
+    for start in reversed(range(first, last, RUN)):
+        yield Delete("endpoints", endpoint_keys(generation, start, min(last, start + RUN)))
+
+
+def endpoint_keys(generation: int, first: int, last: int) -> bytes:
+    """Packed EndpointKeys of a generation, from one index to before another."""
+    words = array.array("I", bytes(8 * (last - first)))
+    words[0::2] = array.array("I", [generation]) * (last - first)
+    words[1::2] = array.array("I", range(first, last))
+    return words.tobytes()
+
+
+def runs(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Keys in lists of ``RUN`` at most."""
+    rest = iter(keys)
+    while run := list(islice(rest, RUN)):
+        yield run
+
+
+def split(packed: bytes, size: int) -> list[bytes]:
+    """What lies end to end, one by one."""
+    if len(packed) == size:
+        return [packed]
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 class Generations:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import aiohttp
 
 from bpf.netns import in_netns
 from proto import workload_pb2
+from tests.bpf.engine import place
 from tests.daemon.meshes import hostname, ip, key_of, uid_of
 from tests.support.netns import Netns
-from tests.ztunnel_compat.ads_server import resource, workload
+from tests.ztunnel_compat.ads_server import resource, settings, workload
+from ztunnel_compat.drivers.zds_server import ZdsServer
 from ztunnel_compat.xds import ADDRESS_TYPE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +59,20 @@ for line in sys.stdin:
 """
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+@contextlib.asynccontextmanager
+async def enrolling(daemon: Daemon) -> AsyncIterator[ZdsServer]:
+    """Serve enrolment to a node agent."""
+    server = ZdsServer(daemon.zds_path)
+    serving_pods = asyncio.ensure_future(server.run())
+    try:
+        yield server
+    finally:
+        serving_pods.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving_pods
+
+
+async def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """Ask until the answer is true; it may be awaitable."""
     async with asyncio.timeout(seconds) as limit:
         while True:
@@ -87,6 +102,13 @@ class NodePlaces:
         return path
 
 
+@contextlib.contextmanager
+def node_places() -> Iterator[NodePlaces]:
+    """Fresh ones, gone at the end; nothing loaded yet."""
+    with place("daemon") as made:
+        yield NodePlaces(made.pin_dir, made.cgroup)
+
+
 class PodProgram:
     """A Python program in a pod's netns and cgroup, spoken to by lines."""
 
@@ -110,7 +132,10 @@ class PodProgram:
 
 @dataclass
 class Daemon:
-    """How to start the node agent on a node; log: all it has said."""
+    """How to start the node agent on a node; log: all it has said.
+
+    source: the tree that it is started from.
+    """
 
     places: NodePlaces
     node: Netns
@@ -118,6 +143,7 @@ class Daemon:
     environment: dict[str, str] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
+    source: Path = ROOT
 
     @property
     def zds_path(self) -> Path:
@@ -131,15 +157,17 @@ class Daemon:
         self.starts += 1
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.source),
             "NODE_NAME": "n1",
             "INSTANCE_IP": "10.99.0.100",
             "POD_NAME": "agent-n1",
             "POD_NAMESPACE": "tandem-system",
-            "XDS_ADDRESS": f"127.0.0.1:{XDS_PORT}",
+            **settings(XDS_PORT),
             "ZDS_PATH": str(self.zds_path),
             "PIN_DIR": str(self.places.pin_dir),
             "CGROUP_ROOT": str(self.places.cgroup),
+            # Nobody follows while it ends, and nothing has to go on.
+            "TERMINATION_GRACE_PERIOD_SECONDS": "5",
         } | self.environment
         with (self.folder / f"daemon{self.starts}.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -149,7 +177,7 @@ class Daemon:
                 "-m",
                 "daemon",
                 env=environment,
-                cwd=ROOT,
+                cwd=self.source,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -7,15 +7,19 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from bpf.knobs import Knobs
-from bpf.layout import Endpoint, EndpointKey, Port
+from bpf.layout import Endpoint, EndpointKey, Port, PortKey
 from bpf.maps import Maps
 from daemon.agent import Agent
 from daemon.desired import Desired
 from daemon.program import Programmer, dump
+from daemon.stranded import Stranded
 from tests.daemon.meshes import (
+    HERE,
     by_name,
     desired_of,
+    endpoints,
     groups,
+    keeper_of,
     key_of,
     port_key,
     service,
@@ -37,7 +41,10 @@ class Mesh:
         self.maps = maps
         self.state = WorkloadState()
         programmer = Programmer(maps, dump(maps))
-        self.agent = Agent(Desired(self.state, "", programmer.programmed.pods), programmer)
+        desired = Desired(self.state, HERE, {})
+        self.agent = Agent(
+            desired, programmer, keeper_of(maps, self.state), Stranded(maps.replies)
+        )
         self.synced = asyncio.Event()
 
     def push(self, *resources: Service | Workload, gone: tuple[str, ...] = ()) -> None:
@@ -70,8 +77,8 @@ async def test_nothing_is_touched_before_the_first_push_is_complete() -> None:
         mesh.push(service("web", "10.96.0.1"), workload("a", "10.0.0.1", of=("web",)))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert maps.ports.get(port_key("old", 80)) == Port(0, 0)
-        assert maps.ports.get(WEB) is None
+        assert maps.ports.get(PortKey.unpack(port_key("old", 80))) == Port(0, 0)
+        assert maps.ports.get(PortKey.unpack(WEB)) is None
         assert not mesh.agent.ready.is_set()
         mesh.synced.set()
         await mesh.until(mesh.agent.ready.is_set)
@@ -86,9 +93,9 @@ async def test_changes_follow() -> None:
         await mesh.until(mesh.agent.ready.is_set)
         mesh.push(service("web", "10.96.0.1"))
         mesh.push(workload("a", "10.0.0.1", of=("web",)))
-        await mesh.until(lambda: len(sets_in(mesh.maps).get(WEB, ())) == 1)
+        await mesh.until(lambda: len(endpoints(sets_in(mesh.maps).get(WEB, b""))) == 1)
         mesh.push(gone=(uid_of("a"),))
-        await mesh.until(lambda: sets_in(mesh.maps).get(WEB) == ())
+        await mesh.until(lambda: sets_in(mesh.maps).get(WEB) == b"")
         mesh.push(gone=(key_of("web"),))
         await mesh.until(lambda: sets_in(mesh.maps) == {})
         assert list(mesh.maps.addresses.items()) == []

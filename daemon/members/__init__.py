@@ -1,0 +1,11 @@
+"""Processes of the mesh that have no network namespace of their own.
+
+member      a cgroup whose processes count as one workload, with all below it
+members     takes cgroups in and lets them go; remembers them over a restart
+cgroups     what is done to a cgroup: its id, its hooks, what it listens on
+api         the unix socket that `tandem enroll` speaks to
+
+They share the node's addresses: what they listen on is guarded by its port, and
+there is no DNS of the node agent's for them. A member is a workload that the
+control plane knows: a WorkloadEntry, or a pod in its host's network namespace.
+"""
