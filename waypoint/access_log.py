@@ -1,9 +1,9 @@
-"""Istio's text access log, line for line, with one field more.
+"""Istio's text access log, line for line, with two fields more.
 
 The fields are those of Istio's default text format (Envoy's, plus
 RESPONSE_CODE_DETAILS, CONNECTION_TERMINATION_DETAILS and what follows the
-upstream host); the last one, added here, is "%DOWNSTREAM_PEER_URI_SAN%": the
-caller's identity as the kernel proved it. What doesn't change from one request
+upstream host); added here are "%DOWNSTREAM_PEER_URI_SAN%", the caller's identity as
+the kernel proved it, and %GRPC_STATUS_NUMBER%. What doesn't change from one request
 to the next is rendered once: per plan, per connection.
 """
 
@@ -14,6 +14,7 @@ import time
 
 #: `"METHOD PATH PROTOCOL"` and `"xff" "agent" "id" "authority"` without a request.
 NO_REQUEST = '"- - HTTP/1.1"'
+NO_REQUEST_2 = '"- - HTTP/2"'
 NO_BYTES = '"- - -"'
 NOBODY = '"-" "-" "'
 NO_AUTHORITY = '" "-" "'
@@ -52,9 +53,9 @@ def quoted(value: bytes | None) -> str:
     return text
 
 
-def request_part(method: bytes, target: bytes) -> str:
+def request_part(method: bytes, path: bytes, protocol: str = "HTTP/1.1") -> str:
     """``"METHOD PATH PROTOCOL"``."""
-    return f'"{quoted(method)} {quoted(target)} HTTP/1.1"'
+    return f'"{quoted(method)} {quoted(path)} {protocol}"'
 
 
 def agent_part(forwarded_for: bytes | None, agent: bytes | None) -> str:
@@ -99,14 +100,15 @@ def line(
     downstream: str,
     route: str,
     peer: str,
+    grpc: str = "-",
 ) -> str:
     """One line of the log, its end included.
 
     sizes in bytes, durations in milliseconds (service_time ``-`` when nothing
-    answered); upstream: ``host" cluster local``.
+    answered); upstream: ``host" cluster local``; grpc: the status, ``-`` for none.
     """
     return (
         f'[{start}] {request} {status} {flags} {details} - "{failure}" '
         f"{received} {sent} {duration} {service_time} {agent}{request_id}{authority}"
-        f'{upstream} {downstream} {route} "{peer}"\n'
+        f'{upstream} {downstream} {route} "{peer}" {grpc}\n'
     )

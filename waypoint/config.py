@@ -4,40 +4,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
-from ztunnel_compat.runtime.settings import ProxySettings, Reader
+from ztunnel_compat.identity import Identity
+from ztunnel_compat.runtime.settings import AuthoritySettings, ProxySettings, Reader
+
+#: Worker processes at most.
+MOST_WORKERS = 256
+#: How a worker process is told where its parent asks it; nobody else sets it.
+ADMIN_SOCKET = "ADMIN_SOCKET"
+
+
+class L4Mode(StrEnum):
+    """Who proves callers' identities, and carries what goes to endpoints.
+
+    NODE: the node agent of this pod's node; NONE: nobody, so the waypoint itself, by
+    HBONE; SANDWICH: a ztunnel in this pod's network namespace.
+    """
+
+    NODE = "node"
+    NONE = "none"
+    SANDWICH = "sandwich"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One waypoint's settings.
 
-    gateway_name: the Gateway, and so the service, that this is an endpoint of;
-    l4_mode: who proves callers' identities (``node``: the node agent of this pod's
-    node).
+    gateway_name: the Gateway, and so the service, that this is an endpoint of; network:
+    the Istio network whose addresses its clients ask for; trust_domain: its own, beside
+    the aliases those whose clients may come by HBONE; workers: processes that serve;
+    admin_socket: this is one of several, and this is where its parent asks it.
     """
 
     proxy: ProxySettings
     gateway_name: str
+    authority: AuthoritySettings
     service_account: str = "default"
-    l4_mode: str = "node"
+    l4_mode: L4Mode = L4Mode.NODE
+    network: str = ""
+    trust_domain: str = "cluster.local"
+    trust_domain_aliases: tuple[str, ...] = ()
+    workers: int = 1
+    admin_socket: Path | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """The waypoint's own."""
+        return Identity(self.trust_domain, self.proxy.pod_namespace, self.service_account)
 
 
 def read_config(environment: Mapping[str, str]) -> Config:
     """Settings from environment variables; raises ConfigError naming all faults."""
     reader = Reader(environment)
+    proxy = reader.proxy()
+    mode = reader.choice("L4_MODE", L4Mode.NODE, tuple(L4Mode))
     config = Config(
-        proxy=reader.proxy(),
+        proxy=proxy,
         gateway_name=reader.required("GATEWAY_NAME", "the Gateway this waypoint belongs to"),
+        authority=reader.authority(proxy),
         service_account=reader.optional("SERVICE_ACCOUNT", "default"),
-        l4_mode=reader.optional("L4_MODE", "node"),
+        l4_mode=L4Mode(mode) if mode in tuple(L4Mode) else L4Mode.NODE,
+        network=reader.optional("NETWORK", ""),
+        trust_domain=reader.optional("TRUST_DOMAIN", "cluster.local"),
+        trust_domain_aliases=reader.words("TRUST_DOMAIN_ALIASES"),
+        workers=max(1, reader.number("WORKERS", 1, MOST_WORKERS)),
+        admin_socket=reader.optional_path(ADMIN_SOCKET, "a unix socket of the parent's"),
     )
-    if config.l4_mode == "none":
-        reader.faults.append(
-            "L4_MODE='none' (a waypoint with a certificate of its own, outside the mesh's L4 "
-            "engine) is not supported yet: enrol the pod and set L4_MODE=node"
-        )
-    elif config.l4_mode != "node":
-        reader.faults.append(f"L4_MODE={config.l4_mode!r} is not 'node'")
     reader.check()
     return config

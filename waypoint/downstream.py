@@ -1,50 +1,51 @@
-"""A client's connection: requests in, one after the other, responses out."""
+"""A client's HTTP/1.1 connection: requests in, one after the other, responses out."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import cast
 
-from waypoint.access_log import NO_AUTHORITY, NO_REQUEST, NO_UPSTREAM, NOBODY, line
+from waypoint.access_log import NO_REQUEST
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
 from waypoint.holds import CONNECTING, PIPELINED, UPSTREAM
 from waypoint.layers.body import BodyReader, body_reader
 from waypoint.layers.headers import HEAD_LIMIT
 from waypoint.layers.http1 import END, find_head
+from waypoint.layers.render import kept_trailers
 from waypoint.layers.request import parse_request
-from waypoint.plan import Plan, plan_request
-from waypoint.replies import local_reply
+from waypoint.layers.response import ResponseHead
+from waypoint.plan import Keep, Plan, plan_request
+from waypoint.record import log_refusal
+from waypoint.replies import local_reply, plain_answer
+from waypoint.responder import Responder
 from waypoint.sockets import reset
 from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Responder):
     """One client's connection. At most one exchange is under way; what a client
     sends ahead waits in buffer, up to a limit.
     """
 
     __slots__ = (
-        "active", "advancing", "body", "buffer", "caller", "close_after", "closed",
-        "deadline", "exchange", "holds", "last_plan", "last_raw", "lingering",
-        "memo", "number", "searched", "target", "tick", "transport", "unsent",
-        "worker", "write_paused",
+        "active", "advancing", "body", "buffer", "caller", "closed", "deadline", "ended",
+        "exchange", "holds", "last_plan", "last_raw", "lingering", "memo", "number",
+        "searched", "target", "tick", "unsent", "write_paused",
     )  # fmt: skip
 
-    transport: asyncio.Transport
-
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
-        self.worker = worker
+        super().__init__(worker)
         self.caller = caller
         #: The kernel's name of what was asked for, and what it meant last.
         self.number = caller.peer.target
         self.target = target
         self.memo = worker.memo.get
         self.exchange: Exchange | None = None
-        #: The current request's body while some of it is still to come.
+        #: The current request's body, and whether all of it has come.
         self.body: BodyReader | None = None
+        self.ended = True
         self.buffer = bytearray()
         #: How much of the buffer was searched for the end of a head.
         self.searched = 0
@@ -53,7 +54,6 @@ class Downstream(asyncio.Protocol):
         self.last_plan: Plan | None = None
         self.holds = 0
         self.write_paused = False
-        self.close_after = False
         self.lingering = False
         #: Bytes that a closing connection still had to send when last looked at.
         self.unsent = 0
@@ -89,9 +89,14 @@ class Downstream(asyncio.Protocol):
         self.receive(data)
 
     def eof_received(self) -> bool:
-        """The client stopped sending: as in Envoy, it is gone."""
-        if self.exchange is not None:
-            self.exchange.downstream_lost()
+        """The client stopped sending: as in Envoy, it is gone; in a tunnel it may listen."""
+        exchange = self.exchange
+        if exchange is None:
+            return False
+        if self.tunnelled >= 0:
+            exchange.request_data(b"", end=True)
+            return True
+        exchange.downstream_lost()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -134,8 +139,13 @@ class Downstream(asyncio.Protocol):
         """Take bytes that aren't just a head known from before."""
         if self.lingering:
             return
-        if self.body is not None and self.exchange is not None:
-            self.take_body(self.body, self.exchange, data)
+        exchange = self.exchange
+        if self.tunnelled >= 0 and exchange is not None:
+            self.tunnelled += len(data)
+            exchange.request_data(data, end=False)
+            return
+        if not self.ended and self.body is not None and exchange is not None:
+            self.take_body(self.body, exchange, data)
         else:
             self.buffer += data
         self.advance()
@@ -204,28 +214,43 @@ class Downstream(asyncio.Protocol):
         if plan is not None and plan.table is target.table:
             return plan
         head = parse_request(raw) if plan is None else plan.head
-        plan = plan_request(head, target)
-        if not head.secret:
+        plan = plan_request(
+            head,
+            target,
+            self.caller.source,
+            self.caller.facts("HTTP/1.1"),
+            drawn=self.worker.random() if target.table.draws else 0.0,
+        )
+        if plan.keep is Keep.EVERYBODY and not head.secret:
             self.worker.memo.offer(raw, plan)
-        elif len(raw) <= self.worker.memo.longest:
+        elif plan.keep is not Keep.NOBODY and len(raw) <= self.worker.memo.longest:
             self.last_raw = raw
             self.last_plan = plan
         return plan
 
     def begin(self, plan: Plan) -> None:
         """Start an exchange, with as much of the body as came along."""
-        first = b""
-        body: BodyReader | None = None
+        exchange = self.exchange = Exchange(self.worker, self, plan)
         framing = plan.head.body
-        if framing:
-            body = self.body = body_reader(framing)
-            if self.buffer:
-                data = bytes(self.buffer)
-                self.buffer.clear()
+        if not framing:
+            exchange.start(b"", complete=True)
+            return
+        body = self.body = body_reader(framing, raw=exchange.raw)
+        self.ended = False
+        first = b""
+        if self.buffer:
+            data = bytes(self.buffer)
+            self.buffer.clear()
+            try:
                 first = body.feed(data)
-                self.check_body_end()
-        exchange = self.exchange = Exchange(self.worker, self, plan, body)
-        exchange.start(first, complete=self.body is None)
+            except MessageError:
+                self.exchange = None
+                self.ended = True
+                raise
+            self.check_body_end(body)
+        if body.trailers and not exchange.raw:
+            exchange.trailers = kept_trailers(body.trailers)
+        exchange.start(first, complete=self.ended)
 
     def take_body(self, body: BodyReader, exchange: Exchange, data: bytes) -> None:
         """Pass body bytes on."""
@@ -234,50 +259,58 @@ class Downstream(asyncio.Protocol):
         except MessageError as error:
             exchange.request_broken(error)
             return
-        self.check_body_end()
-        exchange.request_data(passed, complete=self.body is None)
+        self.check_body_end(body)
+        if self.ended and body.trailers and not exchange.raw:
+            if passed:
+                exchange.request_data(passed, end=False)
+            exchange.request_trailers(kept_trailers(body.trailers))
+        else:
+            exchange.request_data(passed, end=self.ended)
 
-    def check_body_end(self) -> None:
+    def check_body_end(self, body: BodyReader) -> None:
         """When the body is complete, what follows it is the next request."""
-        if self.body is not None and self.body.done:
-            self.buffer += self.body.rest
-            self.body = None
+        if body.done:
+            self.buffer += body.rest
+            self.ended = True
 
     def refuse(self, error: MessageError) -> None:
         """Answer what is no sound request, and close."""
-        worker = self.worker
-        now = time.time()
-        reply, size = local_reply(error.status, f"{error}\n".encode("latin-1", "replace"))
-        worker.stats.answer(error.details)
-        worker.log.add(
-            line(
-                start=worker.clock.render(now),
-                request=NO_REQUEST,
-                status=error.status,
-                flags="DPE" if error.status == 400 else "-",
-                details=error.details,
-                failure="-",
-                received=0,
-                sent=size,
-                duration=0,
-                service_time="-",
-                agent=NOBODY,
-                request_id="-",
-                authority=NO_AUTHORITY,
-                upstream=NO_UPSTREAM,
-                downstream=self.caller.log,
-                route="-",
-                peer=self.caller.identity,
-            )
-        )
+        reason = f"{error}\n".encode("latin-1", "replace")
+        reply, size = local_reply(plain_answer(error.status, reason))
+        log_refusal(self.worker, self.caller, NO_REQUEST, error, size)
         self.transport.write(reply)
         self.shut()
 
     # For the exchange
 
+    @property
+    def paused(self) -> bool:
+        """Whether responses wait for the client."""
+        return self.write_paused
+
+    def received(self) -> int:
+        """Bytes of the request's content so far."""
+        if self.tunnelled >= 0:
+            return self.tunnelled
+        return self.body.data if self.body is not None else 0
+
+    def switch(self, exchange: Exchange, head: ResponseHead) -> None:
+        """Accept an upgrade; what the client sent ahead goes through now, not before:
+        had the endpoint refused, it would be the next request to somebody.
+        """
+        self.accept(exchange, head)
+        early = bytes(self.buffer)
+        self.buffer.clear()
+        self.release(PIPELINED)
+        if early:
+            self.tunnelled = len(early)
+            exchange.request_data(early, end=False)
+
     def finished(self, *, keep: bool) -> None:
         """The exchange is over; keep: the connection may have another one."""
         self.exchange = None
+        self.body = None
+        self.ended = True
         if self.holds:
             self.release(CONNECTING | UPSTREAM)
         if not keep:
@@ -308,24 +341,35 @@ class Downstream(asyncio.Protocol):
         if self.closed or self.lingering:
             return
         self.lingering = True
-        self.body = None
         self.buffer.clear()
-        self.transport.write_eof()
+        if self.tunnelled >= 0:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
         self.release(self.holds)
         self.set_deadline(self.worker.limits.linger)
 
-    def cut(self, *, framed: bool) -> None:
+    def cut(self, *, code: int) -> None:
         """Break off a response so that the client notices.
 
-        framed: length or chunks show that it isn't whole, so what there is may
-        still arrive; a response that ends by a close needs a reset instead.
+        Where length or chunks show that it isn't whole, what there is may still
+        arrive; a response that ends by a close needs a reset instead. The code is for
+        protocols that have a word for it.
         """
         self.lingering = True
-        if framed:
+        if self.framed:
             self.transport.close()
             self.set_deadline(self.worker.limits.linger)
         else:
             reset(self.transport)
+
+    def forget(self) -> None:
+        """Drop what is remembered of routes, which have changed."""
+        self.last_raw = b""
+        self.last_plan = None
+
+    def warn(self) -> None:
+        """The next response says that the connection ends: see keeps."""
 
     def drain(self) -> None:
         """Close as soon as no exchange is under way."""

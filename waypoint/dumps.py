@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from waypoint.config import Config
+from waypoint.hbone.setup import Hbone
 from waypoint.routing import dump_table
 from waypoint.server import IdentityServer
 from waypoint.targets import Target, Targets
@@ -12,7 +13,9 @@ from ztunnel_compat.drivers.mesh_client import MeshClient
 from ztunnel_compat.runtime.settings import shown
 
 
-def config_dump(config: Config, server: IdentityServer, mesh: MeshClient) -> dict[str, Any]:
+def config_dump(
+    config: Config, server: IdentityServer, mesh: MeshClient, hbone: Hbone | None
+) -> dict[str, Any]:
     """All of it: ``services`` and ``workloads`` have the control plane's keys."""
     worker = server.worker
     targets = worker.targets
@@ -29,6 +32,7 @@ def config_dump(config: Config, server: IdentityServer, mesh: MeshClient) -> dic
             "tcp": len(worker.relays),
             "waiting": len(server.waiting),
         },
+        "hbone": hbone.dump() if hbone is not None else None,
         "memo": {
             "requests": len(worker.memo.records),
             "responses": len(worker.responses.records),

@@ -2,6 +2,7 @@
 
 WaypointError
 ├── RouteError     a RouteConfiguration that can't be honoured in full
+├── ClusterError   a Cluster that can't be honoured in full
 └── MessageError   an HTTP message that must not be passed on
 """
 
@@ -14,6 +15,10 @@ class WaypointError(Exception):
 
 class RouteError(WaypointError):
     """A route can't be honoured; the message names the field and the value."""
+
+
+class ClusterError(WaypointError):
+    """A cluster can't be honoured; the message names the field and the value."""
 
 
 class MessageError(WaypointError):

@@ -4,74 +4,157 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from waypoint import replies
-from waypoint.access_log import NO_UPSTREAM, connect_failure, line, upstream_part
+from waypoint.access_log import NO_UPSTREAM, connect_failure, upstream_part
+from waypoint.attempts import (
+    BEFORE,
+    FAILURES,
+    again,
+    attempt_of,
+    goes_again,
+    settle,
+    try_timed_out,
+)
 from waypoint.clusters import Cluster
+from waypoint.ends import ClientSide, ServerSide
 from waypoint.errors import MessageError
 from waypoint.holds import CONNECTING, UPSTREAM
-from waypoint.layers.body import BodyReader
-from waypoint.layers.response import ResponseHead, closing
-from waypoint.plan import Plan
+from waypoint.http2.upstream import join
+from waypoint.layers.headers import Field
+from waypoint.layers.response import ResponseHead, altered, response_of
+from waypoint.member import Member
+from waypoint.plan import Plan, Way, changed_response, copied
 from waypoint.pool import Endpoint
-from waypoint.routing import DirectResponse, Forward
-from waypoint.upstream import Upstream, connect
+from waypoint.record import log_exchange
+from waypoint.replies import TERMINATED, Answer, Failure
+from waypoint.resilience.breakers import Resource
+from waypoint.resilience.outlier import Outcome
+from waypoint.resilience.replay import Replay
+from waypoint.resilience.retry import Failure as Failed
+from waypoint.resilience.retry import RetryPolicy, per_try
+from waypoint.routing import Forward, affinity
+from waypoint.shadow import Shadow
+from waypoint.upstream import connect
 from waypoint.worker import Worker
+from ztunnel_compat.h2.connection import ErrorCode
 
-if TYPE_CHECKING:
-    from waypoint.downstream import Downstream
-
-BEFORE = "upstream_reset_before_response_started"
 AFTER = "upstream_reset_after_response_started"
-#: Endpoints that a connection may be tried to, for one request.
-CONNECT_ATTEMPTS = 3
 
 
 class Exchange:
     """Brings a request to an endpoint and the response back.
 
-    It ends in exactly one place, ``end``, which frees the client's connection for
-    the next request and writes the log line.
+    It ends in exactly one place, ``end``, which frees the client's side for the next
+    request and writes the log line.
     """
 
     __slots__ = (
-        "body", "cluster", "complete", "down", "endpoint", "failure", "framed", "fresh_only",
-        "over", "pending", "plan", "request_id", "responded", "sent", "started", "status",
-        "timer", "tried", "up", "upstream", "wall", "worker",
+        "answered", "cluster", "complete", "deadline", "down", "early", "endpoint",
+        "exhausted", "failure", "fresh_only", "grpc_status", "hash_key", "http2", "idle",
+        "kept", "more", "moved", "over", "pause", "pending", "plan", "policy", "raw",
+        "request_id", "responded", "retries", "retrying", "sent", "shadows", "started",
+        "status", "timer", "trailers", "tried", "try_timer", "tunnel", "up", "upstream",
+        "waits", "wall", "way", "worker", "wrote",
     )  # fmt: skip
 
-    def __init__(
-        self, worker: Worker, down: Downstream, plan: Plan, body: BodyReader | None
-    ) -> None:
+    def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
         self.worker = worker
         self.down = down
         self.plan = plan
         self.started = worker.time()
         self.wall = time.time()
         self.request_id = plan.request_id
-        self.body = body
-        #: Whether the whole request was received.
+        #: Whether the whole request was received, and the whole response.
         self.complete = True
-        #: The body's first part, until there is a connection to send it on.
+        self.answered = False
+        #: The body's first part, until there is a connection to send it on, and its
+        #: trailers; and all of it so far, where the request may be sent again.
         self.pending = b""
+        self.trailers: list[Field] = []
+        self.kept: Replay | None = None
+        self.way: Way | None = None
+        #: Fields that the response gets beside its own.
+        self.more: tuple[Field, ...] = ()
         self.cluster: Cluster | None = None
-        self.endpoint: Endpoint | None = None
-        self.up: Upstream | None = None
+        #: Whether the endpoint is spoken to in HTTP/2, and whether the request's body
+        #: goes there in the framing that it came in.
+        self.http2 = False
+        self.raw = down.raw
+        #: Where this attempt goes, which counts it as a request of its own; wrote: of
+        #: which a byte was sent; waits: for a connection.
+        self.endpoint: Member | None = None
+        self.wrote = False
+        self.waits = False
+        self.up: ServerSide | None = None
         #: The access log's part on the upstream, and why it couldn't be reached.
         self.upstream = NO_UPSTREAM
         self.failure = "-"
-        self.tried: tuple[Endpoint, ...] = ()
+        self.tried: tuple[Member, ...] = ()
+        #: How often it was sent again, by what policy; whether that is counted against
+        #: the cluster's bound; and whether it would have been once more.
+        self.policy: RetryPolicy | None = None
+        self.retries = 0
+        self.retrying = False
+        self.exhausted = False
+        #: Until it is sent again, and the end of an attempt's own time.
+        self.pause: asyncio.TimerHandle | None = None
+        self.try_timer: asyncio.TimerHandle | None = None
+        #: What requests of one session share, where the route says so.
+        self.hash_key: int | None = None
+        #: Copies, whose answers nobody waits for.
+        self.shadows: list[Exchange] = []
         #: A reused connection failed: the next one has to be new.
         self.fresh_only = False
         #: Time of the response head, and its status; 0: there is none yet.
         self.responded = 0.0
         self.status = 0
-        #: Whether the response shows where it ends (else it ends by a close).
-        self.framed = True
+        self.grpc_status: bytes | None = None
+        #: An upgrade was accepted: bytes both ways, each with an end of its own. What
+        #: the client sent before that waits: had the endpoint refused, it would read
+        #: it as the next request, of somebody else.
+        self.tunnel = False
+        self.early = b""
         self.sent = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        #: Looks whether anything moved, where a route has an idle time of its own.
+        self.idle: asyncio.TimerHandle | None = None
+        self.moved = False
         self.over = False
+        if plan.ways:
+            self.choose(plan)
+
+    def choose(self, plan: Plan) -> None:
+        """Decide to which cluster it goes, and so in which protocol."""
+        ways = plan.ways
+        if len(ways) == 1:
+            way = ways[0]
+        else:
+            assert plan.route is not None
+            assert isinstance(plan.route.action, Forward)
+            way = ways[plan.route.action.choose(self.worker.random())]
+        self.way = way
+        cluster = self.cluster = way.cluster
+        http2 = cluster.http2
+        if http2 is None:
+            http2 = plan.http2
+        if http2:
+            self.http2 = True
+            self.raw = False
+        assert plan.route is not None
+        action = plan.route.action
+        assert isinstance(action, Forward)
+        self.policy = action.retry
+        if plan.mirrors:
+            self.raw = False
+        if action.hash_policy:
+            remote = self.down.caller.remote
+            address = remote[0] if remote else ""
+            fresh = self.worker.ids.next().encode()
+            found = affinity(way.request, action.hash_policy, address, fresh)
+            self.hash_key = found.number
+            self.more = found.fields
 
     # The request
 
@@ -80,122 +163,250 @@ class Exchange:
         self.worker.stats.requests += 1
         self.complete = complete
         self.pending = first
-        route = self.plan.route
+        plan = self.plan
+        route = plan.route
         if route is None:
             self.answer(404, "NR", "route_not_found", replies.NO_ROUTE)
             return
-        action = route.action
-        if isinstance(action, DirectResponse):
-            self.answer(action.status, "-", "direct_response", action.body)
+        if plan.own is not None:
+            self.say(*plan.own)
             return
-        clusters = self.plan.clusters
-        if len(clusters) == 1:
-            self.cluster = clusters[0]
-        else:
-            self.cluster = clusters[action.choose(self.worker.random())]
-        if action.timeout is not None and complete:
-            self.start_timer(action)
-        self.dispatch(self.cluster)
+        action = route.action
+        assert isinstance(action, Forward)
+        limit = plan.deadline if action.stream_limit is None else action.stream_limit
+        if limit is not None:
+            self.deadline = self.worker.loop.call_later(limit, self.expired)
+        if action.idle_timeout:
+            self.watch(action.idle_timeout)
+        if complete:
+            self.start_timer()
+        if self.policy is not None and (first or not complete):
+            self.kept = Replay(self.worker.replays)
+            self.kept.add(first)
+        if plan.mirrors:
+            self.mirror(first)
+        self.dispatch()
 
-    def start_timer(self, action: Forward) -> None:
+    def mirror(self, first: bytes) -> None:
+        """Start the copies that the route asks for."""
+        assert self.way is not None
+        for mirror, cluster in self.plan.mirrors:
+            if mirror.fraction.holds(self.worker.random()):
+                plan = copied(self.plan, self.way, mirror, cluster)
+                shadow = Exchange(
+                    self.worker, Shadow(self.down.caller, self.worker.stats), plan
+                )
+                self.shadows.append(shadow)
+                shadow.start(first, complete=self.complete)
+
+    def start_timer(self) -> None:
         """The route's timeout runs from the end of the request, retries included."""
-        if action.timeout is not None:
+        action = self.plan.route.action if self.plan.route is not None else None
+        if not isinstance(action, Forward) or action.timeout is None or self.over:
+            return
+        # Where a gRPC caller's own time counts, it does in place of the route's.
+        if self.plan.deadline is None:
             self.timer = self.worker.loop.call_later(action.timeout, self.timed_out)
 
-    def dispatch(self, cluster: Cluster) -> None:
+    def watch(self, seconds: float) -> None:
+        """Look again after the route's idle time whether anything has moved."""
+        self.moved = False
+        self.idle = self.worker.loop.call_later(seconds, self.look, seconds)
+
+    def look(self, seconds: float) -> None:
+        """End what has stood still for the route's idle time."""
+        if self.moved:
+            self.watch(seconds)
+        else:
+            self.idle_too_long()
+
+    def copy(self, data: bytes, *, end: bool) -> None:
+        """More of the body of the request that this copies; what falls behind is left."""
+        if self.over:
+            return
+        assert isinstance(self.down, Shadow)
+        if self.down.falls_behind(len(data)):
+            self.downstream_lost()
+        else:
+            self.request_data(data, end=end)
+
+    def dispatch(self) -> None:
         """Find an endpoint and a connection to it."""
-        endpoint = cluster.balance.pick(self.worker.random(), self.tried)
+        cluster = self.cluster
+        assert cluster is not None
+        endpoint = self.pick(cluster)
         if endpoint is None:
             self.upstream = upstream_part("-", cluster.name, "-")
-            if self.tried:
-                self.connect_exhausted()
-            elif cluster.known:
+            if cluster.known:
                 self.answer(503, "UH", "no_healthy_upstream", replies.NO_ENDPOINT)
             else:
                 self.answer(self.not_found(), "NC", "cluster_not_found", replies.NO_CLUSTER)
             return
+        if not cluster.breakers.default.take(Resource.REQUESTS):
+            self.overflow()
+            return
         self.endpoint = endpoint
-        upstream = endpoint.take()
+        endpoint.begin()
+        upstream = endpoint.share() if self.http2 else endpoint.take()
         if upstream is None:
             self.connect(endpoint)
         else:
-            self.send(upstream)
+            upstream.begin(self)
+
+    def pick(self, cluster: Cluster) -> Member | None:
+        """An endpoint; one that failed before only when there is no other."""
+        drawn = self.worker.random()
+        if not self.tried:
+            return cluster.pick(drawn, self.hash_key)
+        assert self.policy is not None
+        other = cluster.pick(
+            drawn, self.hash_key, self.tried, self.policy.host_selection_attempts
+        )
+        return other or cluster.pick(drawn, self.hash_key)
+
+    def overflow(self) -> None:
+        """The cluster has as much as it may have."""
+        assert self.cluster is not None
+        self.upstream = upstream_part("-", self.cluster.name, "-")
+        self.more = (*self.more, (b"x-envoy-overloaded", b"true"))
+        self.answer(503, "UO", "overflow", replies.OVERFLOW)
+
+    def leave(self, outcome: int | Outcome | None) -> None:
+        """The attempt at an endpoint is over; outcome: what it tells of the endpoint."""
+        endpoint = self.endpoint
+        if endpoint is None:
+            return
+        self.stop_waiting()
+        self.endpoint = None
+        endpoint.cluster.breakers.default.free(Resource.REQUESTS)
+        endpoint.end(outcome)
+
+    def stop_waiting(self) -> None:
+        """It waits for no connection any more."""
+        if self.waits and self.cluster is not None:
+            self.waits = False
+            self.cluster.breakers.default.free(Resource.PENDING)
 
     def not_found(self) -> int:
         """The status that the route has for a cluster that isn't there."""
         action = self.plan.route.action if self.plan.route else None
         return action.not_found if isinstance(action, Forward) else 503
 
-    def connect(self, endpoint: Endpoint) -> None:
-        """Open a connection; what comes of the body meanwhile stays with the client."""
+    def connect(self, endpoint: Member) -> None:
+        """Have a connection made; what comes of the body meanwhile stays with the client.
+
+        Of HTTP/1.1's there may be so many at a time; beyond that, requests wait for one.
+        """
+        breaker = endpoint.cluster.breakers.default
+        if not breaker.take(Resource.PENDING):
+            self.leave(None)
+            self.overflow()
+            return
+        self.waits = True
         if not self.complete:
             self.down.hold(CONNECTING)
-        self.worker.tasks.spawn(connect(self.worker, endpoint, self), "connect")
+        if self.http2:
+            join(self.worker, endpoint, self)
+        elif breaker.has_room(Resource.CONNECTIONS):
+            breaker.take(Resource.CONNECTIONS)
+            self.worker.tasks.spawn(connect(self.worker, endpoint, self), "connect")
+        else:
+            endpoint.cluster.queue.append(self)
 
-    def connected(self, upstream: Upstream) -> None:
-        """The connection is there."""
-        self.send(upstream)
-        self.down.release(CONNECTING)
+    def moved_to(self, endpoint: Member) -> None:
+        """A connection of another endpoint of the cluster became free first."""
+        if self.endpoint is not None and self.endpoint is not endpoint:
+            self.endpoint.end()
+            endpoint.begin()
+            self.endpoint = endpoint
 
     def connect_failed(self, endpoint: Endpoint, error: OSError) -> None:
         """Nothing was sent: any other endpoint will do, for any request."""
         self.worker.stats.connect_failures += 1
         self.failure = connect_failure(error)
-        self.tried = (*self.tried, endpoint)
-        if len(self.tried) >= CONNECT_ATTEMPTS or self.cluster is None:
-            self.connect_exhausted()
+        self.leave(Outcome.CONNECT_FAILED)
+        if again(self, attempt_of(self, Failed.CONNECT), endpoint):
             return
-        self.worker.stats.retries_connect += 1
-        self.dispatch(self.cluster)
-
-    def connect_exhausted(self) -> None:
-        """No endpoint took a connection."""
-        if self.endpoint is not None and self.cluster is not None:
-            self.upstream = upstream_part(self.endpoint.label, self.cluster.name, "-")
+        if self.cluster is not None:
+            self.upstream = upstream_part(endpoint.label, self.cluster.name, "-")
         details = f"{BEFORE}{{remote_connection_failure|{self.failure}}}"
-        self.answer(503, "UF", details, replies.CONNECT_FAILED)
+        self.answer(503, self.flagged("UF"), details, replies.CONNECT_FAILED)
 
-    def send(self, upstream: Upstream) -> None:
-        """Send the request, as much of it as there is, in one write."""
-        self.up = upstream
-        upstream.exchange = self
-        cluster = self.cluster
-        if upstream.cluster is not cluster and cluster is not None:
-            upstream.cluster = cluster
-            upstream.part = upstream_part(upstream.endpoint.label, cluster.name, upstream.local)
-        self.upstream = upstream.part
-        plan = self.plan
-        if plan.needs_id:
-            self.request_id = identifier = self.worker.ids.next()
-            upstream.transport.write(
-                b"%bx-request-id: %b\r\n\r\n%b" % (plan.wire, identifier.encode(), self.pending)
-            )
-        elif self.pending:
-            upstream.transport.write(plan.wire + self.pending)
-        else:
-            upstream.transport.write(plan.wire)
+    # Attempts
+
+    def flagged(self, flags: str) -> str:
+        """The log's flags, with Envoy's for retries that came to their end."""
+        return f"{flags},URX" if self.exhausted else flags
+
+    def stop_try(self) -> None:
+        """An attempt's own time counts no more."""
+        if self.try_timer is not None:
+            self.try_timer.cancel()
+            self.try_timer = None
+
+    def new_id(self) -> str:
+        """An id for a request that came without."""
+        self.request_id = identifier = self.worker.ids.next()
+        return identifier
+
+    def begun(self) -> None:
+        """The head was sent, and what there was of the body with it."""
         self.pending = b""
+        self.wrote = True
+        if self.waits:
+            self.stop_waiting()
+        policy = self.policy
+        if policy is not None and policy.per_try_timeout is not None:
+            assert self.plan.route is not None
+            assert isinstance(self.plan.route.action, Forward)
+            seconds = per_try(policy, self.plan.route.action.timeout)
+            if seconds is not None:
+                self.try_timer = self.worker.loop.call_later(seconds, try_timed_out, self)
 
     def pause_request(self) -> None:
-        """The endpoint's write buffer is full."""
+        """The endpoint takes no more for now."""
         self.down.hold(UPSTREAM)
 
     def resume_request(self) -> None:
-        """The endpoint's write buffer has room."""
+        """The endpoint has room."""
         self.down.release(UPSTREAM)
 
-    def request_data(self, data: bytes, *, complete: bool) -> None:
+    def request_data(self, data: bytes, *, end: bool) -> None:
         """More of the request's body."""
+        self.moved = True
+        self.complete = end
+        if self.plan.head.upgrade and not self.tunnel:
+            self.early += data
+            self.down.hold(UPSTREAM)
+            return
+        if self.kept is not None:
+            self.kept.add(data)
+        for shadow in self.shadows:
+            shadow.copy(data, end=end)
         if self.up is not None:
-            if data:
-                self.up.transport.write(data)
+            self.up.data(data, end=end)
         else:
             self.pending += data
-        if complete:
-            self.complete = True
-            route = self.plan.route
-            if route is not None and isinstance(route.action, Forward):
-                self.start_timer(route.action)
+        if end:
+            self.request_done()
+
+    def request_trailers(self, fields: list[Field]) -> None:
+        """The request ends with trailers."""
+        self.complete = True
+        self.trailers = fields
+        for shadow in self.shadows:
+            if not shadow.over:
+                shadow.request_trailers(fields)
+        if self.up is not None:
+            self.up.trailers(fields)
+        self.request_done()
+
+    def request_done(self) -> None:
+        """The request is complete."""
+        if not self.tunnel:
+            self.start_timer()
+        elif self.answered:
+            self.end(keep=False)
 
     def request_broken(self, error: MessageError) -> None:
         """The request's body is unsound: neither side can go on."""
@@ -206,105 +417,157 @@ class Exchange:
 
     # The response
 
-    def keeps(self) -> bool:
-        """Whether the client's connection may have another request after this.
-
-        Not while the body of this one is still to come: nobody waits for it any
-        more, and what comes could be it or a request.
-        """
-        down = self.down
-        if down.close_after or self.worker.draining:
-            return False
-        return self.complete and self.plan.keep_alive
-
     def interim(self, head: ResponseHead) -> None:
         """Pass a 1xx response on."""
-        self.down.transport.write(head.forward)
+        self.down.interim(head)
+
+    def took(self, head: ResponseHead) -> ResponseHead:
+        """Note a final response's head; the head as the client gets it."""
+        self.status = head.status
+        self.responded = self.worker.time()
+        self.grpc_status = head.grpc_status
+        self.moved = True
+        if self.try_timer is not None:
+            self.stop_try()
+        if not self.plan.changes and not self.more:
+            return head
+        assert self.way is not None
+        response = changed_response(response_of(head), self.plan, self.way, self.more)
+        return altered(head, response)
 
     def respond_whole(self, head: ResponseHead, data: bytes, length: int) -> None:
         """A whole response: data, of which the head is the first length bytes."""
-        self.status = head.status
+        if goes_again(self, head):
+            return
+        head = self.took(head)
         self.sent = len(data) - length
-        self.responded = self.worker.time()
-        down = self.down
-        keep = self.keeps()
-        if keep:
-            down.transport.write(data if head.verbatim else head.forward + data[length:])
-        else:
-            down.transport.write(closing(head.forward) + data[length:])
-        self.end(keep=keep)
+        self.end(keep=self.down.whole(self, head, data, length))
 
-    def respond(self, head: ResponseHead, first: bytes, *, close: bool) -> None:
-        """A response's head and the start of its body; close: its end is a close."""
+    def respond(self, head: ResponseHead, first: bytes, *, raw: bool) -> None:
+        """A response's head and what there is of its body; raw: in HTTP/1.1's framing."""
+        if goes_again(self, head):
+            return
+        self.down.respond(self, self.took(head), first, raw=raw)
+
+    def respond_end(self, head: ResponseHead) -> None:
+        """A response that has nothing but a head."""
+        if goes_again(self, head):
+            return
+        head = self.took(head)
+        self.answered = True
+        self.down.respond_end(self, head)
+        self.end(keep=self.down.keeps(self))
+
+    def switch(self, head: ResponseHead) -> None:
+        """The endpoint accepts the upgrade: from here on it is bytes both ways."""
+        self.tunnel = True
+        if not self.plan.http2:
+            self.complete = False
+        self.kept = None
         self.status = head.status
         self.responded = self.worker.time()
-        self.framed = not close
-        if close or not self.keeps():
-            self.down.close_after = True
-            self.down.transport.write(closing(head.forward) + first)
-        else:
-            self.down.transport.write(head.forward + first)
+        self.stop_timers()
+        self.down.switch(self, head)
+        if self.early and self.up is not None:
+            self.up.data(self.early, end=self.complete)
+            self.early = b""
+            self.down.release(UPSTREAM)
 
     def respond_data(self, data: bytes) -> None:
         """More of the response's body."""
+        self.moved = True
         self.down.active = True
-        self.down.transport.write(data)
+        if self.tunnel:
+            self.sent += len(data)
+        self.down.data(data)
 
-    def respond_end(self, sent: int) -> None:
-        """The response is complete; sent: its body's bytes."""
+    def respond_last(self, data: bytes, sent: int) -> None:
+        """The response's end, maybe with the last of its body; sent: its body's bytes."""
+        self.sent = self.sent + len(data) if self.tunnel else sent
+        self.answered = True
+        self.down.data(data, end=True)
+        if not self.tunnel or self.complete:
+            self.end(keep=self.down.keeps(self))
+
+    def respond_trailers(self, fields: list[Field], sent: int) -> None:
+        """The response ends with trailers; sent: its body's bytes."""
         self.sent = sent
-        self.end(keep=self.keeps())
+        self.answered = True
+        self.grpc_status = next((v for n, v in fields if n == b"grpc-status"), None)
+        self.down.trailers(fields)
+        self.end(keep=self.down.keeps(self))
 
     def pause_response(self) -> None:
-        """The client's write buffer is full."""
+        """The client takes no more for now."""
         if self.up is not None:
-            self.up.transport.pause_reading()
+            self.up.pause()
 
     def resume_response(self) -> None:
-        """The client's write buffer has room."""
+        """The client has room."""
         if self.up is not None:
-            self.up.transport.resume_reading()
+            self.up.resume()
 
     # Ends
 
-    def upstream_lost(self, *, silent: bool, reused: bool) -> None:
-        """The endpoint's connection ended early; silent: before any byte of a response."""
-        self.leave_upstream()
+    def upstream_failed(
+        self,
+        failure: Failure,
+        *,
+        silent: bool = False,
+        reused: bool = False,
+        code: int = ErrorCode.INTERNAL_ERROR,
+    ) -> None:
+        """The endpoint failed; silent: before any byte of a response; reused: on a
+        connection that had worked; code: HTTP/2's word for it.
+        """
+        if self.up is not None:
+            self.up.detach()
+            self.up = None
         if self.responded:
-            details = f"{AFTER}{{connection_termination}}"
-            self.cut("UC", details)
+            self.cut(failure.flags, f"{AFTER}{{{failure.word}}}", code)
             return
         endpoint = self.endpoint
-        if reused and silent and not self.fresh_only and endpoint is not None:
-            if self.plan.replayable:
+        if failure is TERMINATED and reused and silent and not self.fresh_only:
+            if self.plan.replayable and endpoint is not None:
                 self.fresh_only = True
                 self.worker.stats.retries_stale += 1
                 self.connect(endpoint)
                 return
             self.worker.stats.stale_not_retried += 1
-        details = f"{BEFORE}{{connection_termination}}"
-        self.answer(503, "UC", details, replies.TERMINATED)
+        known, outcome = FAILURES[failure]
+        self.leave(outcome)
+        if again(self, attempt_of(self, known), endpoint):
+            return
+        details = f"{BEFORE}{{{failure.word}}}"
+        self.answer(failure.status, self.flagged(failure.flags), details, failure.body)
 
-    def upstream_broken(self) -> None:
-        """What the endpoint sent is no sound response."""
-        if self.responded:
-            self.cut("UPE", f"{AFTER}{{protocol_error}}")
-        else:
-            details = f"{BEFORE}{{protocol_error}}"
-            self.answer(502, "UPE", details, replies.BAD_RESPONSE)
-
-    def downstream_lost(self) -> None:
+    def downstream_lost(
+        self, flags: str = "DC", details: str = "downstream_remote_disconnect"
+    ) -> None:
         """The client is gone: so is the need for an answer."""
         self.drop_upstream()
-        self.end(keep=False, flags="DC", details="downstream_remote_disconnect")
+        self.end(keep=False, flags=flags, details=details)
 
     def timed_out(self) -> None:
         """The route's timeout."""
         self.timer = None
+        self.drop_upstream()
+        self.leave(Outcome.TIMED_OUT)
         if self.responded:
             self.cut("UT", "upstream_response_timeout")
         else:
             self.answer(504, "UT", "upstream_response_timeout", replies.TIMED_OUT)
+
+    def expired(self) -> None:
+        """The gRPC caller's own deadline: it waits no longer, nor should the endpoint."""
+        self.deadline = None
+        if self.responded:
+            self.cut("-", "max_duration_timeout", ErrorCode.CANCEL)
+        else:
+            self.answer(
+                408, "-", "max_duration_timeout", b"downstream duration timeout",
+                grpc=replies.DEADLINE_EXCEEDED,
+            )  # fmt: skip
 
     def idle_too_long(self) -> None:
         """Nothing moved for an hour."""
@@ -313,69 +576,65 @@ class Exchange:
         else:
             self.answer(504, "SI", "stream_idle_timeout", replies.TIMED_OUT)
 
-    def answer(self, status: int, flags: str, details: str, body: bytes) -> None:
-        """Answer ourselves."""
+    def answer(
+        self, status: int, flags: str, details: str, body: bytes, *, grpc: int | None = None
+    ) -> None:
+        """Answer ourselves; grpc: what a gRPC caller is told, when the status doesn't say."""
         self.drop_upstream()
-        self.status = status
-        keep = self.keeps()
-        reply, self.sent = replies.local_reply(
-            status, body, close=not keep, with_body=not self.plan.is_head
-        )
-        self.worker.stats.answer(details)
-        self.down.transport.write(reply)
-        self.end(keep=keep, flags=flags, details=details)
+        if self.plan.grpc:
+            answer = replies.grpc_answer(status, body, grpc)
+        else:
+            answer = replies.plain_answer(status, body)
+        self.say(answer, details, flags)
 
-    def cut(self, flags: str, details: str) -> None:
+    def say(self, answer: Answer, details: str, flags: str = "-") -> None:
+        """Write an answer of our own."""
+        if self.more:
+            answer = answer._replace(fields=answer.fields + self.more)
+        bodiless = self.plan.is_head or answer.status in {204, 304}
+        self.status = answer.status
+        self.grpc_status = answer.grpc_status
+        self.sent = 0 if bodiless else len(answer.body)
+        self.worker.stats.answer(details)
+        self.end(keep=self.down.answer(self, answer), flags=flags, details=details)
+
+    def cut(self, flags: str, details: str, code: int = ErrorCode.INTERNAL_ERROR) -> None:
         """Break off a response that has begun, so that the client notices."""
         self.drop_upstream()
-        self.down.cut(framed=self.framed)
+        self.down.cut(code=code)
         self.end(keep=False, flags=flags, details=details)
 
-    def leave_upstream(self) -> None:
-        """Let go of the endpoint's connection."""
-        if self.up is not None:
-            self.up.exchange = None
-            self.up = None
-
     def drop_upstream(self) -> None:
-        """Close the endpoint's connection, unfinished as it is."""
-        upstream = self.up
-        if upstream is not None:
-            self.leave_upstream()
-            upstream.abort()
+        """Break off what the endpoint does for this, unfinished as it is."""
+        up = self.up
+        if up is not None:
+            self.up = None
+            up.abort()
+
+    def stop_timers(self) -> None:
+        """Nothing is waited for any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.deadline is not None:
+            self.deadline.cancel()
+        if self.idle is not None:
+            self.idle.cancel()
+        if self.pause is not None:
+            self.pause.cancel()
+        if self.try_timer is not None:
+            self.try_timer.cancel()
 
     def end(self, *, keep: bool, flags: str = "-", details: str = "via_upstream") -> None:
-        """The exchange is over, however it went: log it, free the connection."""
+        """The exchange is over, however it went: log it, free the client's side."""
         if self.over:
             return
         self.over = True
-        if self.timer is not None:
-            self.timer.cancel()
-        worker = self.worker
-        plan = self.plan
-        down = self.down
-        route = plan.route
-        worker.log.add(
-            line(
-                start=worker.clock.render(self.wall),
-                request=plan.request,
-                status=self.status,
-                flags=flags,
-                details=details,
-                failure=self.failure,
-                received=self.body.data if self.body is not None else 0,
-                sent=self.sent,
-                duration=int((worker.time() - self.started) * 1000),
-                service_time=str(int((self.responded - self.started) * 1000))
-                if self.responded
-                else "-",
-                agent=plan.agent,
-                request_id=self.request_id,
-                authority=plan.authority,
-                upstream=self.upstream,
-                downstream=down.caller.log,
-                route=route.name if route is not None else "-",
-                peer=down.caller.identity,
-            )
-        )
-        down.finished(keep=keep)
+        self.stop_timers()
+        settle(self)
+        if self.up is not None:
+            # A tunnel whose ends have both come: what was written still goes out.
+            self.up.close()
+            self.up = None
+        if self.down.logged:
+            log_exchange(self, flags, details)
+        self.down.finished(keep=keep)

@@ -1,4 +1,4 @@
-"""Why nothing is read from a client for now: bits, of which several may be set."""
+"""Why nothing is taken from a sender for now: bits, of which several may be set."""
 
 from __future__ import annotations
 
@@ -8,3 +8,5 @@ CONNECTING = 1
 UPSTREAM = 2
 #: Enough pipelined requests are waiting.
 PIPELINED = 4
+#: The client takes the response more slowly than it comes.
+DOWNSTREAM = 8

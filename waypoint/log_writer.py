@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def writer_to(descriptor: int) -> Callable[[bytes], int]:
             target = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
             logger.warning("access log: %s can't be opened anew: %s", path, error)
+    if stat.S_ISFIFO(mode):
+        return whole_lines(lambda data: taken(lambda: os.write(target, data)))
     return lambda data: taken(lambda: os.write(target, data))
 
 
@@ -46,6 +49,28 @@ def taken(write: Callable[[], int]) -> int:
         return write()
     except BlockingIOError:
         return 0
+
+
+def whole_lines(write: Callable[[bytes], int]) -> Callable[[bytes], int]:
+    """Write to a pipe so that lines of several processes don't mix.
+
+    What has PIPE_BUF bytes at most is written as a whole, or not at all (pipe(7)).
+    """
+
+    def write_lines(data: bytes) -> int:
+        done = 0
+        while done < len(data):
+            end = done + select.PIPE_BUF
+            if end < len(data):
+                end = data.rfind(b"\n", done, end) + 1 or end
+            part = data[done:end]
+            count = write(part)
+            done += count
+            if count < len(part):
+                break
+        return done
+
+    return write_lines
 
 
 class LogWriter:

@@ -2,59 +2,282 @@
 
 from __future__ import annotations
 
+import re
+from enum import Enum
 from typing import NamedTuple
 
 from waypoint.access_log import agent_part, authority_part, quoted, request_part
 from waypoint.clusters import Cluster
+from waypoint.http2.heads import request_fields
+from waypoint.layers.headers import CHUNKED
+from waypoint.layers.render import request_wire
 from waypoint.layers.request import IDEMPOTENT, RequestHead
-from waypoint.routing import Forward, Route, RouteTable
+from waypoint.messages import Field, Request, Response
+from waypoint.replies import Answer, grpc_answer
+from waypoint.routing import (
+    NO_FACTS,
+    NOBODY,
+    DirectResponse,
+    Facts,
+    Forward,
+    Mirror,
+    Redirect,
+    Route,
+    RouteTable,
+    Source,
+    WeightedCluster,
+    cors_fields,
+    edited,
+    mirrored,
+    preflight,
+    redirection,
+    rewritten,
+)
+from waypoint.routing.edits import replaced
 from waypoint.targets import Target
+
+GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
+GRPC_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
+#: Seconds of grpc-timeout's units.
+UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+class Way:
+    """A request on its way to a cluster: what is to be written, by the protocol there.
+
+    request: after edits; head: as it came.
+    """
+
+    __slots__ = ("cluster", "fields", "head", "request", "wire")
+
+    def __init__(self, cluster: Cluster, request: Request, head: RequestHead) -> None:
+        self.cluster = cluster
+        self.request = request
+        self.head = head
+        #: Both made when they are first needed.
+        self.wire: bytes | None = None
+        self.fields: list[Field] | None = None
+
+    def http1(self) -> bytes:
+        """The head, whole when the client sent a request id, else up to where it goes."""
+        wire = self.wire
+        if wire is None:
+            head = self.head
+            if head.forward is None or head.upgrade or self.request is not head.request:
+                wire = request_wire(self.request, head.body, upgrade=bool(head.upgrade))
+            else:
+                wire = head.forward
+            wire = self.wire = wire if head.request_id is None else wire + b"\r\n"
+        return wire
+
+    def http2(self) -> list[Field]:
+        """The field section, without the request id that isn't there."""
+        fields = self.fields
+        if fields is None:
+            head = self.head
+            fields = self.fields = request_fields(
+                self.request, trailers=head.trailers, upgrade=head.upgrade
+            )
+        return fields
+
+
+class Keep(Enum):
+    """For whom a plan may be remembered beside its head."""
+
+    EVERYBODY = "everybody"
+    #: It depends on who asks.
+    CONNECTION = "connection"
+    #: It depends on chance.
+    NOBODY = "nobody"
 
 
 class Plan(NamedTuple):
     """A request's route, and everything about it that no second look changes.
 
     table: where the route is from; a plan holds only as long as that is the
-    target's table. clusters: those of a Forward, in its order. wire: the head for
-    the endpoint, whole when the client sent a request id, else up to where it
-    goes. replayable: sending it twice is the same as once, and there is no body.
-    request, agent, authority: parts of the access log's line.
+    target's table. ways: to the clusters of a Forward, in its order. own: the answer
+    where nobody is asked, and the log's word for it. http2: how the client speaks.
+    replayable: sending it twice is the same as once, and there is no body. chunked: its
+    body has no length. deadline: seconds that a gRPC caller gives and the route honours,
+    or None. mirrors: who gets copies. changes: the response isn't passed on as it comes;
+    facts: for that. request, agent, authority: parts of the access log's line.
     """
 
     table: RouteTable
     head: RequestHead
     route: Route | None
-    clusters: tuple[Cluster, ...]
-    wire: bytes
+    ways: tuple[Way, ...]
+    own: tuple[Answer, str] | None
+    keep: Keep
+    http2: bool
     needs_id: bool
     request_id: str
     is_head: bool
     replayable: bool
     keep_alive: bool
+    grpc: bool
+    deadline: float | None
+    mirrors: tuple[tuple[Mirror, Cluster], ...]
+    changes: bool
+    facts: Facts
     request: str
     agent: str
     authority: str
 
+    @property
+    def chunked(self) -> bool:
+        """Whether the request's body has no length."""
+        return self.head.body == CHUNKED
 
-def plan_request(head: RequestHead, target: Target) -> Plan:
-    """Route a request by its target's table."""
-    route = target.table.match(head)
-    clusters: tuple[Cluster, ...] = ()
-    if route is not None and isinstance(route.action, Forward):
-        clusters = tuple(target.clusters[c.name] for c in route.action.clusters)
-    needs_id = head.request_id is None
+
+def plan_request(
+    head: RequestHead,
+    target: Target,
+    source: Source = NOBODY,
+    facts: Facts = NO_FACTS,
+    *,
+    http2: bool = False,
+    drawn: float = 0.0,
+) -> Plan:
+    """Route a request by its target's table.
+
+    source, facts: of the connection; drawn: a number from [0, 1).
+    """
+    request = head.request
+    table = target.table
+    route = table.match(request, source, drawn)
+    grpc = head.content_type is not None and GRPC.fullmatch(head.content_type) is not None
+    own = own_answer(request, route, facts, grpc=grpc) if route is not None else None
+    ways: tuple[Way, ...] = ()
+    deadline = None
+    mirrors: tuple[tuple[Mirror, Cluster], ...] = ()
+    if route is not None and own is None and isinstance(route.action, Forward):
+        clusters = [target.clusters[c.name] for c in route.action.clusters]
+        ways = tuple(
+            [
+                Way(cluster, rewritten(request, route, index, facts), head)
+                for index, cluster in enumerate(clusters)
+            ]
+        )
+        deadline = asked_deadline(request, route.action) if grpc else None
+        mirrors = tuple(
+            [(mirror, target.clusters[mirror.cluster]) for mirror in route.action.mirrors]
+        )
     return Plan(
-        table=target.table,
+        table=table,
         head=head,
         route=route,
-        clusters=clusters,
-        wire=head.forward if needs_id else head.forward + b"\r\n",
-        needs_id=needs_id,
+        ways=ways,
+        own=own,
+        keep=keep_of(table, route),
+        http2=http2,
+        needs_id=head.request_id is None,
         request_id=quoted(head.request_id),
-        is_head=head.method == b"HEAD",
-        replayable=head.body == 0 and head.method in IDEMPOTENT,
+        is_head=request.method == b"HEAD",
+        replayable=head.body == 0 and not head.upgrade and request.method in IDEMPOTENT,
         keep_alive=head.keep_alive,
-        request=request_part(head.method, head.target),
+        grpc=grpc,
+        deadline=deadline,
+        mirrors=mirrors if not head.upgrade else (),
+        changes=route is not None and changes_response(request, route),
+        facts=facts,
+        request=request_part(
+            b"CONNECT" if http2 and head.upgrade else request.method,
+            request.path,
+            "HTTP/2" if http2 else "HTTP/1.1",
+        ),
         agent=agent_part(head.forwarded_for, head.user_agent),
-        authority=authority_part(head.authority),
+        authority=authority_part(request.authority),
     )
+
+
+def copied(plan: Plan, way: Way, mirror: Mirror, cluster: Cluster) -> Plan:
+    """The plan for a copy of a request; way: the original's."""
+    assert plan.route is not None
+    assert isinstance(plan.route.action, Forward)
+    forward = Forward((WeightedCluster(mirror.cluster, 1),), plan.route.action.timeout)
+    return plan._replace(
+        route=Route(plan.route.name, forward),
+        ways=(Way(cluster, mirrored(way.request, mirror), plan.head),),
+        deadline=None,
+        mirrors=(),
+        changes=False,
+    )
+
+
+def keep_of(table: RouteTable, route: Route | None) -> Keep:
+    """For whom the plan of a route holds."""
+    if table.draws:
+        return Keep.NOBODY
+    if table.reads_source or (route is not None and route.reads_connection):
+        return Keep.CONNECTION
+    return Keep.EVERYBODY
+
+
+def own_answer(
+    request: Request, route: Route, facts: Facts, *, grpc: bool
+) -> tuple[Answer, str] | None:
+    """What is answered without asking anybody, and the log's word; None: somebody is."""
+    if route.cors is not None:
+        allowed = preflight(request, route.cors)
+        if allowed is not None:
+            return Answer(allowed.status, allowed.fields, b""), "cors_response"
+    match route.action:
+        case Redirect():
+            response, body = redirection(request, route.action), b""
+        case DirectResponse(status, body):
+            if grpc:
+                return grpc_answer(status, body), "direct_response"
+            plain: tuple[Field, ...] = ((b"content-type", b"text/plain"),)
+            response = Response(status, plain if body else ())
+        case Forward():
+            return None
+    response = edited(response, route, 0, request, facts)
+    return Answer(response.status, response.fields, body), "direct_response"
+
+
+def with_cors(fields: tuple[Field, ...], request: Request, route: Route) -> tuple[Field, ...]:
+    """A response's fields with what browsers are told; request: as the client sent it."""
+    if route.cors is None:
+        return fields
+    return replaced(fields, cors_fields(request, route.cors))
+
+
+def changes_response(request: Request, route: Route) -> bool:
+    """Whether responses need more than to be passed on."""
+    if not isinstance(route.action, Forward):
+        return False
+    edits = any(c.response_edits for c in route.action.clusters) or any(route.response_edits)
+    return edits or (route.cors is not None and bool(cors_fields(request, route.cors)))
+
+
+def changed_response(
+    response: Response, plan: Plan, way: Way, more: tuple[Field, ...]
+) -> Response:
+    """A response as the client gets it; more: fields beside what the route says."""
+    route = plan.route
+    if route is not None and plan.changes:
+        index = plan.ways.index(way)
+        response = edited(response, route, index, way.request, plan.facts)
+        fields = with_cors(response.fields, plan.head.request, route)
+        response = response._replace(fields=fields)
+    return response._replace(fields=response.fields + more)
+
+
+def asked_deadline(request: Request, action: Forward) -> float | None:
+    """The time that a gRPC caller gives, as far as its route honours that."""
+    most = action.max_grpc_timeout
+    asked = grpc_deadline(request) if most is not None else None
+    if asked is None or most is None:
+        return None
+    return min(asked, most) if most else asked
+
+
+def grpc_deadline(request: Request) -> float | None:
+    """How long a gRPC caller waits, in seconds; None: for ever, or it can't be read."""
+    value = request.header(b"grpc-timeout")
+    parts = GRPC_TIMEOUT.fullmatch(value) if value is not None else None
+    if parts is None:
+        return None
+    count, unit = parts.groups()
+    return int(count) * UNITS[unit]

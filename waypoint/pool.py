@@ -1,10 +1,11 @@
-"""Endpoints and the idle connections to each."""
+"""Endpoints and the connections to each that can take a request."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from waypoint.http2.upstream import Http2Upstream, Opening
     from waypoint.upstream import Upstream
 
 #: Idle connections kept per endpoint.
@@ -14,11 +15,13 @@ IDLE_MOST = 256
 class Endpoint:
     """One address and port that requests go to, shared by the clusters it is in.
 
-    idle: connections without a request, the last used at the end (LIFO: a
+    idle: HTTP/1.1 connections without a request, the last used at the end (LIFO: a
     connection that just worked is the least likely to have been closed).
+    shared: HTTP/2 connections, the first of which that has room gets the next request,
+    so that there are no more of them than the requests under way need.
     """
 
-    __slots__ = ("host", "idle", "label", "port", "users")
+    __slots__ = ("host", "idle", "label", "opening", "port", "shared", "users")
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -26,15 +29,25 @@ class Endpoint:
         #: As the access log shows it.
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.idle: list[Upstream] = []
+        self.shared: list[Http2Upstream] = []
+        #: The HTTP/2 connection that is being made, which requests wait for.
+        self.opening: Opening | None = None
         #: How many clusters it is in; with none, nothing is kept idle.
         self.users = 0
 
     def take(self) -> Upstream | None:
-        """An idle connection that is still up, or None."""
+        """An idle HTTP/1.1 connection that is still up, or None."""
         idle = self.idle
         while idle:
             upstream = idle.pop()
             if not upstream.transport.is_closing():
+                return upstream
+        return None
+
+    def share(self) -> Http2Upstream | None:
+        """An HTTP/2 connection that takes another stream, or None."""
+        for upstream in self.shared:
+            if upstream.has_room():
                 return upstream
         return None
 
@@ -51,6 +64,8 @@ class Endpoint:
             self.idle.remove(upstream)
 
     def retire(self) -> None:
-        """It left its last cluster: close what is idle."""
+        """It left its last cluster: close what is idle, let the rest finish."""
         while self.idle:
             self.idle.pop().close()
+        for upstream in list(self.shared):
+            upstream.drain()

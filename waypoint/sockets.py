@@ -9,9 +9,16 @@ import struct
 from ztunnel_compat.peer import PEER_QUERY_LEVEL, PEER_QUERY_OPTION
 
 #: Room for an answer of a newer kernel part than this one.
-ANSWER_ROOM = 64
+ANSWER_ROOM = 128
 #: linger on, for zero seconds: close() sends a reset.
 NO_LINGER = struct.pack("ii", 1, 0)
+#: Where to listen, by family and whether on loopback alone.
+HOSTS = {
+    (socket.AF_INET, False): "0.0.0.0",
+    (socket.AF_INET6, False): "::",
+    (socket.AF_INET, True): "127.0.0.1",
+    (socket.AF_INET6, True): "::1",
+}
 
 
 def peer_of(connection: socket.socket) -> bytes | None:
@@ -24,8 +31,9 @@ def peer_of(connection: socket.socket) -> bytes | None:
 
 def reset(transport: asyncio.Transport) -> None:
     """Close a connection so that its other end sees an error, not an end."""
-    if not transport.is_closing():
-        connection = transport.get_extra_info("socket")
+    # A stream has no socket of its own: its abort() is a reset already.
+    connection = transport.get_extra_info("socket")
+    if connection is not None and not transport.is_closing():
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         except OSError:
@@ -42,8 +50,13 @@ def show_address(address: tuple[str, int] | tuple[str, int, int, int] | None) ->
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listen(family: socket.AddressFamily, port: int, backlog: int) -> socket.socket:
-    """A listening socket on all addresses of a family, shared among processes."""
+def listen(
+    family: socket.AddressFamily, port: int, backlog: int, *, loopback: bool = False
+) -> socket.socket:
+    """A listening socket on all addresses of a family, shared among processes.
+
+    loopback: on that one alone.
+    """
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,7 +64,7 @@ def listen(family: socket.AddressFamily, port: int, backlog: int) -> socket.sock
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.setblocking(False)
-        listener.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
+        listener.bind((HOSTS[family, loopback], port))
         listener.listen(backlog)
     except OSError:
         listener.close()

@@ -14,19 +14,32 @@ class Stats:
     requests: int = 0
     upstream_connections: int = 0
     connect_failures: int = 0
-    #: Requests sent again: to another endpoint, or on a fresh connection.
-    retries_connect: int = 0
+    #: Requests sent again on a fresh connection, where a reused one had died.
     retries_stale: int = 0
     #: A connection that was reused died under a request that couldn't be sent again.
     stale_not_retried: int = 0
+    #: Copies of requests, and those that got no answer.
+    mirrored: int = 0
+    mirrors_failed: int = 0
     #: Bytes came on a connection that had no request.
     stray_bytes: int = 0
+    #: HTTP/2 connections ended for what their peer did.
+    http2_faults: int = 0
+    #: Connections whose client said nothing in time to tell the protocol by.
+    detection_timeouts: int = 0
     access_log_dropped: int = 0
     #: Connections refused, by why: no_peer, not_redirected, unknown_target,
-    #: unknown_source, limit, draining.
+    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route.
     refused: dict[str, int] = field(default_factory=dict)
     #: Answers of our own, by the access log's details.
     local: dict[str, int] = field(default_factory=dict)
+    #: What policies decided about failed attempts: requests sent again, by what they
+    #: failed of; others by why not (unsafe, exhausted, overflow, body …).
+    retries: dict[str, int] = field(default_factory=dict)
+
+    def retry(self, what: str) -> None:
+        """Count a decision about a failed attempt."""
+        self.retries[what] = self.retries.get(what, 0) + 1
 
     def refuse(self, reason: str) -> None:
         """Count a refused connection."""

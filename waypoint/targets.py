@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from waypoint.clusters import Cluster, Clusters, cluster_name
+from waypoint.decode import TYPE_URL, decode_table
 from waypoint.errors import RouteError
-from waypoint.routes import TYPE_URL, decode_table
 from waypoint.routing import (
     DirectResponse,
     Route,
@@ -21,7 +21,16 @@ from waypoint.routing import (
     VirtualHost,
     default_table,
 )
-from ztunnel_compat.model import AppProtocol, Extension, GatewayAddress, Service, Workload
+from waypoint.streams import CLOSED, StreamTable, decode_streams
+from waypoint.streams import TYPE_URL as STREAMS_URL
+from ztunnel_compat.model import (
+    AppProtocol,
+    Extension,
+    GatewayAddress,
+    Service,
+    Workload,
+    network_of,
+)
 from ztunnel_compat.names import name_hash, target_hash
 from ztunnel_compat.peer import FLOW_SERVICE, Peer
 from ztunnel_compat.state import Changes, WorkloadState
@@ -40,8 +49,10 @@ class Target:
     """A port that this waypoint serves.
 
     name: a service's key or a workload's uid; source: the configuration that table
-    was made of; generation: counts the tables of this target; error: why newer
-    configuration is not in force, or empty; clusters: by the names in the table.
+    was made of; streams: what applies to what isn't HTTP, or None: the port's own
+    cluster; stream_source: as source; generation: counts the tables of this target;
+    error: why newer configuration is not in force, or empty; clusters: by the names in
+    the tables, and under none the port's own.
     """
 
     name: str
@@ -50,13 +61,39 @@ class Target:
     table: RouteTable
     clusters: dict[str, Cluster]
     source: Extension | None = None
+    streams: StreamTable | None = None
+    stream_source: Extension | None = None
     generation: int = 1
     error: str = ""
 
-    @property
-    def sole_cluster(self) -> Cluster:
-        """Where bytes go that aren't HTTP: the target itself."""
-        return self.clusters[""]
+    def stream_cluster(self, name: str, drawn: float) -> Cluster | None:
+        """Where bytes go that aren't HTTP, or None: nowhere.
+
+        name: of the server that TLS asks for, or empty; drawn: from [0, 1).
+        """
+        if self.streams is None:
+            return self.clusters[""]
+        chain = self.streams.find(name)
+        return self.clusters[chain.clusters[chain.choose(drawn)].name] if chain else None
+
+
+def extension(service: Service, name: str) -> Extension | None:
+    """A service's extension of a name."""
+    return next((e for e in service.extensions if e.name == name), None)
+
+
+def compile_streams(
+    source: Extension | None, old: Target | None
+) -> tuple[StreamTable | None, str]:
+    """What applies to what isn't HTTP, and what is wrong with it; see Targets.compile."""
+    if source is None:
+        return None, ""
+    try:
+        if source.type_url != STREAMS_URL:
+            raise RouteError(f"holds {source.type_url!r}, not {STREAMS_URL!r}")
+        return decode_streams(source.value), ""
+    except RouteError as error:
+        return (old.streams if old and old.streams else CLOSED), str(error)
 
 
 def refusing_table(name: str) -> RouteTable:
@@ -71,8 +108,8 @@ def refusing_table(name: str) -> RouteTable:
 class Targets:
     """The targets of one waypoint, by the hash the kernel has for each.
 
-    namespace and gateway name the service that this waypoint is; now gives
-    seconds, only ever growing.
+    namespace and gateway name the service that this waypoint is; network: whose
+    addresses clients ask for; now gives seconds, only ever growing.
     """
 
     def __init__(
@@ -82,12 +119,14 @@ class Targets:
         clusters: Clusters,
         namespace: str,
         gateway: str,
+        network: str = "",
         now: Callable[[], float],
     ) -> None:
         self.state = state
         self.clusters = clusters
         self.namespace = namespace
         self.gateway = gateway
+        self.network = network
         self.now = now
         self.by_hash: dict[int, Target] = {}
         #: Service key → hashes of its targets.
@@ -145,21 +184,32 @@ class Targets:
         """Set one target, keeping its table while its configuration is the same."""
         old = self.by_hash.get(number)
         name = f"inbound-vip|{port}|http|{service.hostname}"
-        source = next((e for e in service.extensions if e.name == name), None)
-        if old is not None and old.source == source and old.protocol is protocol:
+        source = extension(service, name)
+        streams_name = f"inbound-vip|{port}|tcp|{service.hostname}"
+        stream_source = extension(service, streams_name)
+        if (
+            old is not None
+            and (old.source, old.stream_source) == (source, stream_source)
+            and old.protocol is protocol
+        ):
             return
         table, error = self.compile(service, port, source, old)
         if error:
             logger.error("routes %s of %s: %s", name, service.key, error)
+        streams, stream_error = compile_streams(stream_source, old)
+        if stream_error:
+            logger.error("routes %s of %s: %s", streams_name, service.key, stream_error)
         self.by_hash[number] = Target(
             name=service.key,
             port=port,
             protocol=protocol,
             table=table,
-            clusters=self.use(service, port, table),
+            clusters=self.use(service, port, table, streams),
             source=source,
+            streams=streams,
+            stream_source=stream_source,
             generation=old.generation + 1 if old else 1,
-            error=error,
+            error="; ".join(filter(None, (error, stream_error))),
         )
         if old is not None:
             self.release(old)
@@ -180,10 +230,14 @@ class Targets:
         except RouteError as error:
             return old.table if old else refusing_table(source.name), str(error)
 
-    def use(self, service: Service, port: int, table: RouteTable) -> dict[str, Cluster]:
-        """The clusters of a table, and under no name the target's own."""
+    def use(
+        self, service: Service, port: int, table: RouteTable, streams: StreamTable | None
+    ) -> dict[str, Cluster]:
+        """The clusters of both tables, and under no name the target's own."""
         own = self.clusters.use(service.namespace, cluster_name(service.hostname, port))
         names = table.cluster_names()
+        if streams is not None:
+            names |= streams.cluster_names()
         used = {name: self.clusters.use(service.namespace, name) for name in names}
         return {"": own, **used}
 
@@ -204,14 +258,47 @@ class Targets:
             return None
         return self.put_workload(peer.target, workload, peer.original_port)
 
+    def asked(self, address: bytes, port: int) -> tuple[int, int] | None:
+        """The hash of what an address and port stand for, if it is of this waypoint.
+
+        address: packed, 4 or 16 bytes, never mapped. Beside it FLOW_SERVICE, or 0 for a
+        workload: what the kernel says of a connection that it redirects.
+        """
+        for service in reversed(self.state.services_at(self.network, address)):
+            number = target_hash(name_hash(service.key), port)
+            if number in self.by_hash:
+                return number, FLOW_SERVICE
+        workload = self.state.workload_at(self.network, address)
+        if workload is not None and self.serves_workload(workload.uid):
+            return target_hash(name_hash(workload.uid), port), 0
+        return self.in_range(address, port)
+
+    def in_range(self, address: bytes, port: int) -> tuple[int, int] | None:
+        """What the longest range around an address stands for."""
+        found: tuple[int, int] | None = None
+        for key in self.by_service:
+            service = self.state.service(key)
+            number = target_hash(name_hash(key), port)
+            for place in service.addresses if service is not None else ():
+                if (
+                    place.range is not None
+                    and place.network == self.network
+                    and network_of(address, place.range[1]) == place.range[0]
+                    and number in self.by_hash
+                    and (found is None or found[0] < place.range[1])
+                ):
+                    found = place.range[1], number
+        return None if found is None else (found[1], FLOW_SERVICE)
+
     def put_workload(self, number: int, workload: Workload, port: int) -> Target:
         """Remember a workload's port as a target."""
+        name = f"{workload.uid}:{port}"
         target = Target(
             name=workload.uid,
             port=port,
             protocol=AppProtocol.UNKNOWN,
-            table=default_table(f"{workload.uid}:{port}"),
-            clusters={"": self.clusters.use_workload(workload, port)},
+            table=default_table(name),
+            clusters={key: self.clusters.use_workload(workload, port) for key in ("", name)},
         )
         self.workloads[number] = target
         if len(self.workloads) > WORKLOAD_TARGETS:

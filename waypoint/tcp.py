@@ -1,4 +1,4 @@
-"""Bytes both ways: what isn't HTTP/1.1 is balanced per connection and relayed."""
+"""Bytes both ways: what isn't HTTP is balanced per connection and relayed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from waypoint.access_log import (
     NOBODY,
     connect_failure,
     line,
+    quoted,
     upstream_part,
 )
 from waypoint.clusters import Cluster
-from waypoint.pool import Endpoint
+from waypoint.member import Member
+from waypoint.resilience.breakers import Resource
+from waypoint.resilience.outlier import Outcome
 from waypoint.sockets import reset, show_address
+from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
 
 #: Endpoints that are tried for one connection.
@@ -101,17 +105,26 @@ class Relay:
     """A client's connection, and the one to an endpoint that it is joined to."""
 
     __slots__ = (
-        "active", "attempts", "caller", "client", "cluster", "deadline", "early", "endpoint",
-        "failure", "local", "over", "server", "started", "tick", "wall", "worker",
+        "active", "attempts", "caller", "client", "cluster", "counted", "deadline", "early",
+        "endpoint", "failed_at", "failure", "local", "name", "over", "server", "started",
+        "tick", "wall", "worker",
     )  # fmt: skip
 
-    def __init__(self, worker: Worker, caller: Caller, cluster: Cluster) -> None:
+    def __init__(
+        self, worker: Worker, caller: Caller, cluster: Cluster, name: str = ""
+    ) -> None:
         self.worker = worker
         self.caller = caller
         self.cluster = cluster
+        #: The server that a ClientHello asked for.
+        self.name = name
         self.client = Side(self)
         self.server: Side | None = None
-        self.endpoint: Endpoint | None = None
+        #: Where it leads, or was last tried to; counted: it is one of the cluster's
+        #: connections.
+        self.endpoint: Member | None = None
+        self.failed_at: Member | None = None
+        self.counted = False
         self.local = "-"
         self.failure = "-"
         #: What the client said before there was an endpoint to say it to.
@@ -142,22 +155,33 @@ class Relay:
 
     async def connect(self) -> None:
         """Try endpoints until one takes the connection."""
-        tried: tuple[Endpoint, ...] = ()
+        cluster = self.cluster
+        tried: tuple[Member, ...] = ()
+        if not cluster.breakers.default.take(Resource.CONNECTIONS):
+            self.break_off("UO")
+            return
+        self.counted = True
         while not self.over and len(tried) < CONNECT_ATTEMPTS:
-            endpoint = self.cluster.balance.pick(self.worker.random(), tried)
+            endpoint = cluster.pick(self.worker.random(), None, tried)
             if endpoint is None:
                 break
             self.endpoint = endpoint
+            endpoint.begin()
             try:
-                async with asyncio.timeout(self.worker.limits.connect):
-                    _, side = await self.worker.loop.create_connection(
+                async with asyncio.timeout(cluster.settings.connect_timeout):
+                    _, side = await self.worker.connect(
                         lambda: Side(self, self.client), endpoint.host, endpoint.port
                     )
             except OSError as error:
                 self.worker.stats.connect_failures += 1
                 self.failure = connect_failure(error)
                 tried = (*tried, endpoint)
+                if not self.over:
+                    endpoint.end(Outcome.CONNECT_FAILED)
+                    self.endpoint = None
+                    self.failed_at = endpoint
             else:
+                endpoint.report(Outcome.CONNECTED)
                 self.join(side)
                 return
         if not self.over:
@@ -230,7 +254,12 @@ class Relay:
             return
         self.over = True
         worker = self.worker
-        host = self.endpoint.label if self.endpoint is not None else "-"
+        if self.counted:
+            self.cluster.breakers.default.free(Resource.CONNECTIONS)
+        if self.endpoint is not None:
+            self.endpoint.end()
+        place = self.endpoint or self.failed_at
+        host = place.label if place is not None else "-"
         worker.log.add(
             line(
                 start=worker.clock.render(self.wall),
@@ -247,8 +276,29 @@ class Relay:
                 request_id="-",
                 authority=NO_AUTHORITY,
                 upstream=upstream_part(host, self.cluster.name, self.local),
-                downstream=self.caller.log,
+                downstream=f"{self.caller.log[:-1]}{quoted(self.name.encode())}",
                 route="-",
                 peer=self.caller.identity,
             )
         )
+
+
+def relay_to(
+    worker: Worker,
+    caller: Caller,
+    target: Target,
+    transport: asyncio.Transport,
+    name: str = "",
+) -> Relay | None:
+    """Relay a client's bytes to where its target leads; None: nowhere, and it was reset.
+
+    name: of the server that TLS asks for.
+    """
+    cluster = target.stream_cluster(name, worker.random())
+    if cluster is None:
+        worker.stats.refuse("no_route")
+        reset(transport)
+        return None
+    relay = Relay(worker, caller, cluster, name)
+    relay.start(transport)
+    return relay

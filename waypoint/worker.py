@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from waypoint.access_log import Clock
 from waypoint.ids import RequestIds
@@ -13,6 +14,9 @@ from waypoint.layers.memo import HeadMemo
 from waypoint.layers.response import ResponseHead
 from waypoint.log_writer import LogWriter
 from waypoint.plan import Plan
+from waypoint.resilience.replay import ReplayPool
+from waypoint.routing import NOBODY, Facts, Source
+from waypoint.routing.templates import Address
 from waypoint.stats import Stats
 from waypoint.targets import Targets
 from waypoint.timers import Wheel
@@ -22,8 +26,24 @@ from ztunnel_compat.peer import Peer
 from ztunnel_compat.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
+    from waypoint.detection import Undecided
     from waypoint.downstream import Downstream
+    from waypoint.http2.downstream import Http2Downstream
+    from waypoint.http2.wire import Wire
     from waypoint.tcp import Relay
+
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class Connect(Protocol):
+    """Makes a connection to an endpoint, as ``loop.create_connection`` does."""
+
+    async def __call__(
+        self, factory: Callable[[], P], host: str, port: int, /
+    ) -> tuple[asyncio.BaseTransport, P]:
+        """The transport and its protocol; raises OSError. Whoever asks sets a time."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,6 @@ class Limits:
     Envoy's and Istio's defaults where they have one.
     """
 
-    connect: float = 10.0
     #: Nothing moved on a client's connection for so long.
     idle: float = 3600.0
     #: From the first byte of a request's head to its last.
@@ -49,6 +68,11 @@ class Limits:
     #: before us: longer than the client's back-off.
     unknown: float = 5.0
     unheard: float = 20.0
+    #: For the PROXY header of a tunnelled connection, which goes before everything.
+    proxy: float = 5.0
+    #: How long a client may say nothing until its connection counts as one where the
+    #: server speaks first; for ports that say nothing of their protocol.
+    detect: float = 0.1
     #: Bytes of pipelined requests that wait, per connection.
     pipelined: int = 64 * 1024
     #: Above this, a write buffer stops what fills it.
@@ -62,19 +86,34 @@ class Limits:
 class Caller:
     """Who made a connection, and how the access log shows the connection.
 
-    log: local and remote address; identity: the SPIFFE ID the kernel proved.
+    peer: with target the hash of what is asked for; log: local and remote address;
+    identity: the SPIFFE ID that the kernel or, through a tunnel, a certificate proved;
+    source: what routes may ask of who that is; remote, local: the client's address and
+    the one that it asked for.
     """
 
     peer: Peer
     identity: str
     log: str
+    source: Source = NOBODY
+    remote: Address | None = None
+    local: Address | None = None
+
+    def facts(self, protocol: str) -> Facts:
+        """What the values of headers may tell of the connection."""
+        return Facts(protocol, self.remote, self.local, self.identity)
 
 
 class Worker:
-    """The shared parts, and the connections that are up."""
+    """The shared parts, and the connections that are up.
+
+    connect: makes connections to endpoints, by default plain ones.
+    """
 
     __slots__ = (
         "clock",
+        "connect",
+        "dirty",
         "downstreams",
         "draining",
         "ids",
@@ -84,11 +123,13 @@ class Worker:
         "memo",
         "random",
         "relays",
+        "replays",
         "responses",
         "stats",
         "targets",
         "tasks",
         "time",
+        "undecided",
         "wheel",
     )
 
@@ -101,6 +142,7 @@ class Worker:
         log: LogWriter,
         stats: Stats,
         limits: Limits,
+        connect: Connect | None = None,
     ) -> None:
         self.loop = loop
         self.tasks = tasks
@@ -108,25 +150,49 @@ class Worker:
         self.log = log
         self.stats = stats
         self.limits = limits
+        self.connect = connect or loop.create_connection
         self.time = loop.time
         self.random = random.random
         self.clock = Clock()
         self.ids = RequestIds(random.SystemRandom().getrandbits)
         self.memo: HeadMemo[Plan] = HeadMemo()
         self.responses: HeadMemo[ResponseHead] = HeadMemo()
+        self.replays = ReplayPool()
         self.wheel = Wheel(loop.time())
-        self.downstreams: set[Downstream] = set()
+        self.downstreams: set[Downstream | Http2Downstream] = set()
+        #: Connections whose protocol isn't known yet.
+        self.undecided: set[Undecided] = set()
+        #: Connections with something to write at the end of this turn.
+        self.dirty: list[Wire] = []
         self.relays: set[Relay] = set()
         self.draining = False
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self.downstreams) + len(self.relays)
+        return len(self.downstreams) + len(self.relays) + len(self.undecided)
+
+    def flush_soon(self, wire: Wire) -> None:
+        """Have a connection written to at the end of this turn, together with others."""
+        if not self.dirty:
+            self.loop.call_soon(self.flush)
+        self.dirty.append(wire)
+
+    def flush(self) -> None:
+        """Write what this turn brought about."""
+        dirty, self.dirty = self.dirty, []
+        for wire in dirty:
+            wire.flush()
+
+    def pushed(self) -> None:
+        """The mesh has changed: what was remembered of routes isn't worth its memory."""
+        for downstream in self.downstreams:
+            downstream.forget()
 
     def tick(self) -> None:
         """Once a second: deadlines, and targets that have left."""
         self.wheel.advance(self.time())
+        self.targets.clusters.advance()
         gone = set(self.targets.expire())
         if gone:
             for downstream in [d for d in self.downstreams if d.number in gone]:

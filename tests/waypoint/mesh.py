@@ -12,13 +12,14 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from envoy.config.route.v3 import route_pb2
 from google.protobuf import json_format
 
 from waypoint.clusters import Clusters
+from waypoint.decode import TYPE_URL
 from waypoint.log_writer import LogWriter
-from waypoint.routes import TYPE_URL
 from waypoint.server import IdentityServer
 from waypoint.stats import Stats
 from waypoint.targets import Targets
@@ -51,7 +52,7 @@ def kernel_answer(source: int, target: int, address: str, port: int, flags: int)
     if packed.version == 4:
         packed = ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + packed.packed)
     return struct.pack(
-        "=QQ16s2sHI", source, target, packed.packed, port.to_bytes(2, "big"), flags, 0
+        "=QQ16s2sHI32x", source, target, packed.packed, port.to_bytes(2, "big"), flags, 0
     )
 
 
@@ -59,14 +60,22 @@ def hostname(name: str) -> str:
     return f"{name}.{NAMESPACE}.svc.cluster.local"
 
 
-def service(name: str, *extensions: Extension, mine: bool = True) -> Service:
-    """A service with an HTTP port and a TCP port, behind this waypoint."""
+def service(
+    name: str,
+    *extensions: Extension,
+    mine: bool = True,
+    speaks: AppProtocol = AppProtocol.HTTP11,
+) -> Service:
+    """A service with an HTTP port and a TCP port, behind this waypoint.
+
+    speaks: what is said of the first of them.
+    """
     return Service(
         name=name,
         namespace=NAMESPACE,
         hostname=hostname(name),
         ports=(
-            ServicePort(HTTP_PORT, 0, AppProtocol.HTTP11),
+            ServicePort(HTTP_PORT, 0, speaks),
             ServicePort(TCP_PORT, 0, AppProtocol.TCP),
         ),
         waypoint=ME if mine else None,
@@ -111,6 +120,7 @@ class Mesh:
     def push(self, *resources: Service | Workload, removed: tuple[str, ...] = ()) -> None:
         """What the control plane's push does."""
         self.worker.targets.apply(self.state.apply(resources, removed))
+        self.worker.pushed()
         self.server.retry()
 
     def pod(
@@ -195,6 +205,7 @@ async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
             worker,
             peer_of=lambda _connection: mesh.answer(),
             source_of=state.workload_by_hash,
+            workload_at=partial(state.workload_at, ""),
             informed=lambda: mesh.informed,
         )
         mesh = Mesh(state, worker, server, log)

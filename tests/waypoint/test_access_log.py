@@ -37,10 +37,11 @@ def test_a_line_has_istio_s_fields_in_their_order() -> None:
         downstream="10.96.0.1:9080 10.0.0.2:40000 -",
         route="ns.r.0",
         peer="spiffe://cluster.local/ns/a/sa/b",
+        grpc="5",
     ) == (
         '[2026-01-31T12:00:00.123Z] "GET /a?b HTTP/1.1" 200 - via_upstream - "-" 1 2 3 4 '
         '"1.2.3.4" "curl/8" "id" "reviews:9080" "10.0.0.1:80" outbound|80||h 10.0.0.9:5000 '
-        '10.96.0.1:9080 10.0.0.2:40000 - ns.r.0 "spiffe://cluster.local/ns/a/sa/b"\n'
+        '10.96.0.1:9080 10.0.0.2:40000 - ns.r.0 "spiffe://cluster.local/ns/a/sa/b" 5\n'
     )
 
 
@@ -50,7 +51,7 @@ def test_what_isn_t_there_is_a_dash() -> None:
         received=0, sent=0, duration=0, service_time="-", agent=NOBODY, request_id="-",
         authority=NO_AUTHORITY, upstream=NO_UPSTREAM, downstream="- - -", route="-", peer="p",
     )  # fmt: skip
-    assert text == ('[t] "- - -" 0 UH - - "-" 0 0 0 - "-" "-" "-" "-" "-" - - - - - - "p"\n')
+    assert text == ('[t] "- - -" 0 UH - - "-" 0 0 0 - "-" "-" "-" "-" "-" - - - - - - "p" -\n')
 
 
 def test_no_value_can_pose_as_fields() -> None:

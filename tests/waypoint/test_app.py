@@ -5,27 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from bpf.netns import in_netns
 from proto import workload_pb2
 from tests.support.netns import Netns, netns
+from tests.waypoint.mesh import until
 from tests.waypoint.test_config import GOOD
-from tests.ztunnel_compat.ads_server import AdsServer, Stream, resource, serving, workload
+from tests.ztunnel_compat.ads_server import (
+    AdsServer,
+    Stream,
+    resource,
+    serving,
+    settings,
+    workload,
+)
+from waypoint.hbone.server import HBONE_PORT
 from waypoint.server import IDENTITY_PORT
+from ztunnel_compat.certificates import peer_identity
+from ztunnel_compat.identity import Identity
+from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy
 from ztunnel_compat.runtime.admin import ADMIN_PORT, READY_PORT
 from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 XDS_PORT = 15012
-ENVIRONMENT = GOOD | {"XDS_ADDRESS": f"127.0.0.1:{XDS_PORT}", "PYTHONPATH": "."}
+ENVIRONMENT = GOOD | settings(XDS_PORT) | {"PYTHONPATH": "."}
 
 
 @pytest.fixture
@@ -152,11 +168,162 @@ async def test_from_start_to_end(place: Netns) -> None:
             assert errors.endswith("stopped\n")
 
 
+async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns) -> None:
+    # A line for each connection refused would fill the pipe that nobody reads yet.
+    environment = ENVIRONMENT | {"WORKERS": "2", "LOG_LEVEL": "error"}
+    async with control_plane(place) as ads:
+        with process(place, environment) as waypoint:
+            text = await waypoint.until_ready(503)
+            assert "worker 0: " in text
+            assert "worker 1: " in text
+            await push(ads, gate())
+            while "; " in text:
+                text = await waypoint.until_ready(503)
+            await push(ads, gate())
+            assert await waypoint.until_ready(200) == "ready\n"
+
+            def knock_often() -> None:
+                for _ in range(1000):
+                    with contextlib.suppress(ConnectionResetError):
+                        knock(place)
+
+            await asyncio.to_thread(knock_often)
+            workers = await dumps(waypoint)
+            refused = [each["counters"]["refused"]["no_peer"] for each in workers.values()]
+            assert sum(refused) == 1000
+            assert max(refused) <= 600, refused
+            assert (await waypoint.get(ADMIN_PORT, "/nothing"))[0] == 404
+
+            first, second = children(waypoint)
+            os.kill(second, signal.SIGKILL)
+            assert "worker" in await waypoint.until_ready(503)
+            await push(ads, gate())
+            await waypoint.until_ready(200)
+            assert len(await dumps(waypoint)) == 2
+            assert first in children(waypoint)
+
+            left = children(waypoint)
+            waypoint.child.send_signal(signal.SIGTERM)
+            code, errors = await waypoint.end()
+            assert code == 0, errors
+            assert "ended with status -9" in errors
+            assert "Traceback" not in errors
+            assert not any(Path(f"/proc/{pid}").exists() for pid in left)
+
+
+async def test_workers_don_t_outlive_their_parent(place: Netns) -> None:
+    async with control_plane(place) as ads:
+        with process(place, ENVIRONMENT | {"WORKERS": "2"}) as waypoint:
+            for _ in range(2):
+                await push(ads, gate())
+            await waypoint.until_ready(200)
+            left = children(waypoint)
+            assert len(left) == 2
+            waypoint.child.kill()
+            await until(lambda: not any(alive(pid) for pid in left), 15)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    return False
+
+
+def children(waypoint: Process) -> list[int]:
+    """The workers, in the order of their start."""
+    pid = waypoint.child.pid
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def dumps(waypoint: Process) -> dict[str, Any]:
+    status, text = await waypoint.get(ADMIN_PORT, "/config_dump")
+    assert status == 200
+    workers: dict[str, Any] = json.loads(text)["workers"]
+    return workers
+
+
+def certificate_at(place: Netns, port: int) -> bytes:
+    """What a server shows, as DER; who asks shows none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with place.open_socket() as plain:
+        plain.connect(("127.0.0.1", port))
+        with context.wrap_socket(plain) as secured:
+            assert secured.version() == "TLSv1.3"
+            found = secured.getpeercert(binary_form=True)
+            assert found is not None
+            return found
+
+
+async def test_a_waypoint_that_is_not_enrolled_has_a_certificate_of_its_own(
+    place: Netns,
+) -> None:
+    own = Identity("cluster.local", "apps", "gate")
+    environment = ENVIRONMENT | {"L4_MODE": "none", "SERVICE_ACCOUNT": "gate"}
+    async with control_plane(place) as ads:
+        ads.ca.refusal = (grpc.StatusCode.UNAVAILABLE, "the CA is away")
+        ads.ca.identity = own
+        with process(place, environment) as waypoint:
+            await waypoint.until_ready(503)
+            await push(ads, gate())
+            while "the CA is away" not in (text := await waypoint.until_ready(503)):
+                pass
+            assert f"no certificate for {own}" in text
+            assert (await waypoint.get(HBONE_PORT, "/"))[0] == 0
+            ads.ca.refusal = None
+            await waypoint.until_ready(200)
+            assert [asked for asked, _ in ads.ca.asked] == [""] * len(ads.ca.asked)
+            found = await asyncio.to_thread(certificate_at, place, HBONE_PORT)
+            assert peer_identity(found) == own
+            assert (await waypoint.get(IDENTITY_PORT, "/"))[0] == 0
+            dump = json.loads((await waypoint.get(ADMIN_PORT, "/config_dump"))[1])
+            assert dump["config"]["l4_mode"] == "none"
+            (certificate,) = dump["hbone"]["certificates"]
+            assert (certificate["identity"], certificate["state"]) == (str(own), "Available")
+            assert "PRIVATE" not in json.dumps(dump)
+            waypoint.child.send_signal(signal.SIGTERM)
+            code, errors = await waypoint.end()
+            assert code == 0, errors
+            assert "Traceback" not in errors
+
+
+async def test_within_a_ztunnel_s_pod_a_header_is_taken_on_loopback(place: Netns) -> None:
+    header = ProxyHeader(
+        bytes([10, 0, 0, 9]), 4711, bytes([10, 96, 0, 7]), 80,
+        Identity("cluster.local", "apps", "client"),
+    )  # fmt: skip
+
+    def say(data: bytes, address: str = "127.0.0.1") -> socket.socket:
+        made = place.open_socket()
+        made.connect((address, IDENTITY_PORT))
+        made.sendall(data)
+        return made
+
+    async with control_plane(place) as ads:
+        with process(place, ENVIRONMENT | {"L4_MODE": "sandwich"}) as waypoint:
+            await push(ads, gate())
+            await waypoint.until_ready(200)
+            with pytest.raises(ConnectionRefusedError):
+                say(b"", "127.0.0.2")
+            for nobody in (encode_proxy(replace(header, identity=None)), b"GET / HTTP/1.1\r\n"):
+                with say(nobody) as unproven, pytest.raises(ConnectionResetError):
+                    await asyncio.to_thread(unproven.recv, 1)
+            with say(encode_proxy(header)) as tunnelled:
+                # Nobody has told of its target yet: that is waited for.
+                dump: dict[str, Any] = {"connections": {"waiting": 0}}
+                while not dump["connections"]["waiting"]:
+                    dump = json.loads((await waypoint.get(ADMIN_PORT, "/config_dump"))[1])
+                assert dump["counters"]["refused"] == {"proxy_header": 2}
+                with pytest.raises(ConnectionResetError):
+                    await asyncio.to_thread(tunnelled.recv, 1)
+
+
 async def test_bad_settings_end_it(place: Netns) -> None:
-    with process(place, ENVIRONMENT | {"L4_MODE": "none"}) as waypoint:
+    with process(place, ENVIRONMENT | {"L4_MODE": "else"}) as waypoint:
         code, errors = await waypoint.end()
     assert code == 2
-    assert "L4_MODE='none'" in errors
+    assert "L4_MODE='else'" in errors
     assert "Traceback" not in errors
 
 

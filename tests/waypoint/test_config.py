@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from waypoint.config import read_config
+from waypoint.config import L4Mode, read_config
 from ztunnel_compat.runtime.errors import ConfigError
 
 GOOD = {
@@ -12,6 +14,8 @@ GOOD = {
     "INSTANCE_IP": "10.0.0.1",
     "GATEWAY_NAME": "gate",
     "XDS_ADDRESS": "10.244.255.253:15012",
+    "XDS_ROOT_CA": "/run/tandem/t/roots.pem",
+    "TOKEN_PATH": "/run/tandem/t/token",
 }
 
 
@@ -35,8 +39,35 @@ def test_all_faults_are_named_at_once() -> None:
         assert f"{name} is not set" in str(caught.value)
 
 
-@pytest.mark.parametrize(("value", "told"), [("none", "not supported"), ("else", "is not")])
-def test_modes_that_are_not_there(value: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
-        read_config(GOOD | {"L4_MODE": value})
-    assert f"L4_MODE={value!r}" in str(caught.value)
+def test_a_waypoint_of_its_own_means() -> None:
+    config = read_config(
+        GOOD
+        | {
+            "L4_MODE": "none",
+            "SERVICE_ACCOUNT": "s",
+            "TRUST_DOMAIN": "td",
+            "TRUST_DOMAIN_ALIASES": "old, older",
+            "CA_ADDRESS": "ca.example:443",
+            "CA_ROOT_CA": "/ca.pem",
+            "WORKERS": "4",
+        }
+    )
+    assert config.l4_mode is L4Mode.NONE
+    assert str(config.identity) == "spiffe://td/ns/apps/sa/s"
+    assert config.trust_domain_aliases == ("old", "older")
+    assert (config.authority.address, config.authority.roots) == (
+        "ca.example:443", Path("/ca.pem"),
+    )  # fmt: skip
+    assert config.workers == 4
+
+
+def test_the_control_plane_is_the_authority_by_default() -> None:
+    config = read_config(GOOD)
+    assert config.authority.address == config.proxy.xds_address
+    assert config.authority.roots == config.proxy.xds_root_ca
+    assert (config.workers, config.admin_socket) == (1, None)
+
+
+def test_modes_that_are_not_there() -> None:
+    with pytest.raises(ConfigError, match="L4_MODE='else' is none of node, none, sandwich"):
+        read_config(GOOD | {"L4_MODE": "else"})

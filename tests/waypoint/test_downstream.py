@@ -240,7 +240,7 @@ async def test_what_left_this_waypoint_is_told_to_come_another_way() -> None:
         (b"GET /" + b"x" * 70_000, 414),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, 431),
         (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 403),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n", 505),
     ],
 )  # fmt: skip
 async def test_malformed_requests_are_told_and_harm_nobody(raw: bytes, status: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -61,7 +62,7 @@ async def test_the_log_line_exactly() -> None:
             rf'"1\.2\.3\.4" "t/1" "id" "web" "127\.0\.0\.1:{server.port}" '
             r"outbound\|80\|\|web\.apps\.svc\.cluster\.local "
             rf"127\.0\.0\.1:\d+ 10\.96\.0\.7:80 127\.0\.0\.1:{local[1]} - apps\.web\.0 "
-            r'"spiffe://cluster\.local/ns/apps/sa/default"'
+            r'"spiffe://cluster\.local/ns/apps/sa/default" -'
         )
         assert re.fullmatch(stamp + wanted, text), text
 
@@ -125,7 +126,7 @@ async def test_a_refused_connection_is_503_uf() -> None:
         serve(mesh, closed_port())
         status, text = await status_of(mesh)
         assert status == 503
-        assert " 503 UF upstream_reset_before_response_started{" in text
+        assert " 503 UF,URX upstream_reset_before_response_started{" in text
         assert '"delayed_connect_error:_Connection_refused"' in text
 
 
@@ -138,7 +139,7 @@ async def test_a_refused_connection_is_tried_elsewhere_for_any_request() -> None
             async with client(mesh) as peer:
                 await peer.send(raw + body)
                 assert (await peer.response())[1] == b"hello"
-        assert mesh.worker.stats.retries_connect > 0
+        assert mesh.worker.stats.retries["connect-failure"] > 0
 
 
 async def test_no_more_than_three_endpoints_are_tried() -> None:
@@ -146,7 +147,7 @@ async def test_no_more_than_three_endpoints_are_tried() -> None:
         serve(mesh, *(closed_port() for _ in range(5)))
         assert (await status_of(mesh))[0] == 503
         assert mesh.worker.stats.connect_failures == 3
-        assert mesh.worker.stats.retries_connect == 2
+        assert mesh.worker.stats.retries == {"connect-failure": 2, "exhausted": 1}
 
 
 async def test_a_connection_that_isn_t_made_in_time() -> None:
@@ -161,8 +162,10 @@ async def test_a_connection_that_isn_t_made_in_time() -> None:
             filler.connect_ex(listener.getsockname())
             fillers.append(filler)
         try:
-            async with running(Limits(connect=0.2)) as mesh:
+            async with running() as mesh:
                 serve(mesh, listener.getsockname()[1])
+                for cluster in mesh.worker.targets.clusters.clusters.values():
+                    cluster.configure(replace(cluster.settings, connect_timeout=0.2))
                 status, text = await status_of(mesh)
                 assert status == 503
                 assert '"connection_timeout"' in text

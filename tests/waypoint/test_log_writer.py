@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from pathlib import Path
 
 import pytest
 
 from tests.waypoint.mesh import until
-from waypoint.log_writer import FLUSH_BYTES, PENDING_MOST, LogWriter, writer_to
+from waypoint.log_writer import FLUSH_BYTES, PENDING_MOST, LogWriter, whole_lines, writer_to
 from waypoint.stats import Stats
 
 
@@ -29,6 +30,19 @@ class Sink:
 
 def writer(sink: Sink) -> LogWriter:
     return LogWriter(sink, Stats(), asyncio.get_running_loop())
+
+
+def test_a_pipe_gets_whole_lines_as_long_as_it_takes_any() -> None:
+    sink = Sink()
+    lines = b"".join(b"%d %s\n" % (n, b"x" * 1000) for n in range(20))
+    assert whole_lines(sink)(lines) == len(lines)
+    assert b"".join(sink.writes) == lines
+    assert all(len(w) <= select.PIPE_BUF and w.endswith(b"\n") for w in sink.writes)
+    assert len(sink.writes) == 5
+    full = Sink(5000)
+    assert whole_lines(full)(lines) == 5000
+    long = b"y" * (select.PIPE_BUF + 10) + b"\n"
+    assert whole_lines(Sink())(long) == len(long)
 
 
 async def test_lines_are_written_together() -> None:

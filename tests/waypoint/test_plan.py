@@ -23,20 +23,20 @@ async def test_clusters_are_in_the_order_of_the_route() -> None:
     made = await plan(request("/a/b"))
     assert made.route is not None
     assert isinstance(made.route.action, Forward)
-    assert [c.name for c in made.clusters] == [c.name for c in made.route.action.clusters]
+    assert [w.cluster.name for w in made.ways] == [c.name for c in made.route.action.clusters]
 
 
 async def test_no_route_no_clusters() -> None:
     made = await plan(request("/b"))
-    assert (made.route, made.clusters) == (None, ())
+    assert (made.route, made.ways) == (None, ())
 
 
 async def test_what_goes_out() -> None:
     raw = request("/a", "X-Request-Id: 7")
     made = await plan(raw)
-    assert (made.wire, made.needs_id, made.request_id) == (raw, False, "7")
+    assert (made.ways[0].http1(), made.needs_id, made.request_id) == (raw, False, "7")
     made = await plan(request("/a"))
-    assert (made.wire + b"\r\n", made.needs_id) == (request("/a"), True)
+    assert (made.ways[0].http1() + b"\r\n", made.needs_id) == (request("/a"), True)
 
 
 async def test_what_may_be_sent_twice() -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from dataclasses import replace
 
 import pytest
 
-from tests.waypoint.mesh import CLIENT, NAMESPACE, TCP_PORT, Mesh, running, service, until
+from tests.waypoint.mesh import (
+    CLIENT,
+    HTTP_PORT,
+    NAMESPACE,
+    TCP_PORT,
+    Mesh,
+    running,
+    service,
+    until,
+)
 from tests.waypoint.wire import Peer, client, dial, ok, request, upstream
-from waypoint.server import original
 from waypoint.targets import GRACE
 from waypoint.worker import Limits
-from ztunnel_compat.model import Workload
+from ztunnel_compat.identity import Identity
+from ztunnel_compat.model import NetworkAddress, Workload
 from ztunnel_compat.names import name_hash
-from ztunnel_compat.peer import FLOW_SERVICE, FLOW_WAYPOINT, parse_peer
+from ztunnel_compat.peer import FLOW_SERVICE, FLOW_TUNNELLED, FLOW_WAYPOINT
+from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy
 
 
 def serve(mesh: Mesh, port: int = 9) -> None:
@@ -113,7 +124,7 @@ async def test_what_is_pushed_in_time_is_served(port: int) -> None:
             assert not mesh.server.waiting
             assert (await peer.response())[1] == request("/", "X-Request-Id: 7")
         (text,) = await mesh.lines(1)
-        assert text.endswith('"spiffe://cluster.local/ns/apps/sa/late"')
+        assert text.endswith('"spiffe://cluster.local/ns/apps/sa/late" -')
 
 
 async def test_a_waiting_client_is_not_read_from() -> None:
@@ -173,7 +184,7 @@ async def test_connections_are_limited() -> None:
             await third.get()
 
 
-async def test_workloads_are_served_as_bytes() -> None:
+async def test_workloads_are_served_as_what_they_turn_out_to_speak() -> None:
     async with running() as mesh, upstream() as server:
         serve(mesh)
         gate = service("web").waypoint
@@ -181,9 +192,14 @@ async def test_workloads_are_served_as_bytes() -> None:
         mesh.push(replace(target, waypoint=gate))
         mesh.asked = ("w", server.port, FLOW_WAYPOINT)
         async with client(mesh) as peer:
-            await peer.send(b"GET / HTTP/1.0\r\n\r\n")
+            await peer.send(b"hi there\r\n\r\n")
             assert (await peer.response())[1] == b"hello"
-        assert server.heads == [b"GET / HTTP/1.0\r\n\r\n"]
+        async with client(mesh) as peer:
+            assert (await peer.get("/", "X-Request-Id: 7"))[1] == b"hello"
+        assert server.heads == [b"hi there\r\n\r\n", request("/", "X-Request-Id: 7")]
+        lines = await mesh.lines(2)
+        assert '] "- - -" 0 - ' in lines[0]
+        assert '] "GET / HTTP/1.1" 200 - ' in lines[1]
 
 
 async def test_idle_connections_to_what_left_are_closed() -> None:
@@ -195,6 +211,145 @@ async def test_idle_connections_to_what_left_are_closed() -> None:
             mesh.push(service("web", mine=False))
             mesh.worker.targets.now = lambda: now() + GRACE + 1
             assert await peer.rest() == b""
+
+
+# Through a tunnel
+
+VIP = ipaddress.ip_address("10.96.0.9").packed
+FAR = ipaddress.ip_address("10.244.3.4").packed
+WHO = Identity("cluster.local", "far", "caller")
+HEADER = ProxyHeader(FAR, 4711, VIP, HTTP_PORT, WHO)
+
+
+def tunnelled(mesh: Mesh, port: int, *, mine: bool = True) -> None:
+    """A service at ``VIP``; connections from here on come through a tunnel."""
+    mesh.push(replace(service("web", mine=mine), addresses=(NetworkAddress("", VIP),)))
+    mesh.pod("web-1", "web", port)
+    mesh.asked = ("", 0, FLOW_TUNNELLED)
+    mesh.source = 0
+
+
+@pytest.mark.parametrize("known", ["source", "namesake", "nobody"])
+async def test_a_tunnelled_connection_tells_itself_who_it_is(known: str) -> None:
+    async with running() as mesh, upstream() as server:
+        tunnelled(mesh, server.port)
+        account = "other" if known == "namesake" else "caller"
+        caller = Workload(uid="c", namespace="far", addresses=(FAR,), service_account=account)
+        if known != "nobody":
+            mesh.push(caller)
+        async with client(mesh) as peer:
+            data = encode_proxy(HEADER) + request()
+            for byte in data[:-1]:
+                peer.writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+            await peer.send(data[-1:])
+            assert (await peer.response())[1] == b"hello"
+            (downstream,) = mesh.worker.downstreams
+            found = downstream.caller.peer
+            assert found.source == (name_hash("c") if known == "source" else 0)
+            assert (found.far_address[12:], found.far_port) == (FAR, 4711)
+        (text,) = await mesh.lines(1)
+        assert " 10.96.0.9:80 10.244.3.4:4711 " in text
+        assert text.endswith('"spiffe://cluster.local/ns/far/sa/caller" -')
+
+
+async def test_bytes_behind_the_header_are_the_client_s() -> None:
+    async def echo(peer: Peer) -> None:
+        await peer.send(await peer.rest())
+
+    async with running() as mesh, upstream(echo) as server:
+        tunnelled(mesh, server.port)
+        async with client(mesh) as peer:
+            header = encode_proxy(replace(HEADER, destination_port=TCP_PORT))
+            await peer.send(header + b"early")
+            await until(lambda: mesh.worker.relays)
+            await peer.send(b" late")
+            peer.writer.write_eof()
+            assert await peer.rest() == b"early late"
+
+
+async def test_a_tunnelled_connection_to_a_workload() -> None:
+    async with running() as mesh, upstream() as server:
+        tunnelled(mesh, server.port)
+        gate = service("web").waypoint
+        address = bytes([127, 0, 0, 1])
+        target = Workload(uid="w", namespace=NAMESPACE, addresses=(address,), waypoint=gate)
+        mesh.push(target)
+        header = replace(HEADER, destination=address, destination_port=server.port)
+        async with client(mesh) as peer:
+            await peer.send(encode_proxy(header) + b"hi there\r\n\r\n")
+            assert (await peer.response())[1] == b"hello"
+
+
+async def knock(mesh: Mesh, data: bytes, *, end: bool = False) -> None:
+    """A connection that says something and is reset."""
+    async with client(mesh) as peer:
+        await peer.send(data)
+        if end:
+            peer.writer.write_eof()
+        with pytest.raises(ConnectionResetError):
+            await peer.rest()
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (request(), False),
+        (encode_proxy(replace(HEADER, identity=None)), False),
+        (encode_proxy(HEADER)[:-1], True),
+        (b"", True),
+    ],
+)
+async def test_a_tunnelled_connection_without_a_good_header_is_reset(
+    data: bytes, end: bool
+) -> None:
+    async with running() as mesh:
+        tunnelled(mesh, 9)
+        await knock(mesh, data, end=end)
+        assert mesh.worker.stats.refused == {"proxy_header": 1}
+        assert not mesh.server.waiting
+
+
+async def test_a_header_that_doesn_t_come_in_time_isn_t_waited_for() -> None:
+    async with running(Limits(proxy=0.1)) as mesh:
+        tunnelled(mesh, 9)
+        await knock(mesh, encode_proxy(HEADER)[:-1])
+        assert mesh.worker.stats.refused == {"proxy_timeout": 1}
+        assert not mesh.server.waiting
+
+
+@pytest.mark.parametrize("what", ["service", "port", "address", "workload"])
+async def test_a_target_of_another_waypoint_is_refused(what: str) -> None:
+    async with running(Limits(unknown=0.1)) as mesh:
+        tunnelled(mesh, 9, mine=what != "service")
+        header = HEADER
+        if what == "port":
+            header = replace(header, destination_port=81)
+        elif what == "address":
+            header = replace(header, destination=bytes([10, 96, 0, 10]))
+        elif what == "workload":
+            header = replace(header, destination=bytes([127, 0, 0, 1]))
+        await knock(mesh, encode_proxy(header) + request())
+        assert mesh.worker.stats.refused == {"unknown_target": 1}
+
+
+async def test_a_tunnelled_target_that_is_pushed_in_time_is_served() -> None:
+    async with running() as mesh, upstream() as server:
+        tunnelled(mesh, server.port, mine=False)
+        async with client(mesh) as peer:
+            await peer.send(encode_proxy(HEADER) + request())
+            await until(lambda: any(one.header for one in mesh.server.waiting))
+            tunnelled(mesh, server.port)
+            assert (await peer.response())[1] == b"hello"
+
+
+async def test_only_a_tunnelled_connection_may_say_who_it_is() -> None:
+    async with running() as mesh, upstream() as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            await peer.send(encode_proxy(HEADER) + request())
+            head, _ = await peer.response()
+            assert head.startswith(b"http/1.1 400 ")
 
 
 # Draining
@@ -261,13 +416,6 @@ async def test_draining_ends_in_time() -> None:
         await until(lambda: not mesh.worker.connections)
         for peer in (http, tcp, waiting):
             peer.writer.transport.abort()
-
-
-def test_the_original_address() -> None:
-    mapped = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 1])
-    for packed, text in ((mapped, "10.0.0.1:80"), (bytes(15) + b"\1", "[::1]:80")):
-        answer = bytes(16) + packed + (80).to_bytes(2, "big") + bytes(6)
-        assert original(parse_peer(answer)) == text
 
 
 def test_the_caller_is_known() -> None:

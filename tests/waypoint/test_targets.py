@@ -71,7 +71,7 @@ def routed(name: str, to_name: str) -> Extension:
     return routes(name, host({"name": "r", "match": {"prefix": "/"}, "route": to(to_name)}))
 
 
-BAD = routes("web", host({"match": {"prefix": "/"}, "redirect": {"hostRedirect": "x"}}))
+BAD = routes("web", host({"match": {"prefix": "/"}, "filterAction": {}}))
 
 
 def test_ports_of_a_service_that_names_this_waypoint() -> None:
@@ -139,9 +139,9 @@ def test_bad_routes_leave_the_last_good_ones(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.ERROR):
         rig.push(service("web", BAD))
     assert rig.web().table is good
-    assert "redirect" in rig.web().error
+    assert "filter_action" in rig.web().error
     assert rig.targets.errors() == {f"{service('web').key}:80": rig.web().error}
-    assert "redirect" in caplog.text
+    assert "filter_action" in caplog.text
     rig.push(service("web", routed("web", "v2")))
     assert rig.targets.errors() == {}
 
@@ -202,7 +202,7 @@ def test_any_port_of_a_workload_that_names_this_waypoint() -> None:
     assert target is not None
     assert (target.protocol, target.port) == (AppProtocol.UNKNOWN, 1234)
     assert rig.find("w", 1234, FLOW_WAYPOINT) is target
-    assert [e.label for e in target.sole_cluster.balance.endpoints] == ["10.96.0.9:1234"]
+    assert [e.label for e in target.clusters[""].balance.endpoints] == ["10.96.0.9:1234"]
     assert rig.find("plain", 1234, FLOW_WAYPOINT) is None
     assert rig.find("w", 99, FLOW_WAYPOINT | FLOW_SERVICE) is None
     rig.push(replace(workload, waypoint=None))
@@ -218,3 +218,40 @@ def test_workload_targets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert rig.find("w", port, FLOW_WAYPOINT)
     assert len(rig.targets.workloads) == 3
     assert len(rig.clusters.clusters) == 3
+
+
+def test_what_an_address_stands_for() -> None:
+    rig = Rig()
+    pod = ipaddress.ip_address("10.244.0.9").packed
+    at = ipaddress.ip_address("10.97.0.1").packed
+    other = NetworkAddress("elsewhere", at)
+    wide = NetworkAddress("", ipaddress.ip_address("10.97.0.0").packed, 16)
+    narrow = NetworkAddress("", ipaddress.ip_address("10.97.0.0").packed, 24)
+    rig.push(
+        replace(service("web"), addresses=(NetworkAddress("", VIP), other)),
+        replace(service("strange", mine=False), addresses=(NetworkAddress("", at),)),
+        replace(service("wide"), addresses=(wide,)),
+        Workload(uid="w", namespace=NAMESPACE, addresses=(pod,), waypoint=ME),
+        Workload(uid="v", namespace=NAMESPACE, addresses=(pod[:3] + b"\x0a",)),
+    )
+
+    def number(name: str) -> int:
+        return target_hash(name_hash(name), HTTP_PORT)
+
+    assert rig.targets.asked(VIP, HTTP_PORT) == (number(service("web").key), FLOW_SERVICE)
+    assert rig.targets.asked(VIP, 81) is None
+    assert rig.targets.asked(pod, HTTP_PORT) == (number("w"), 0)
+    assert rig.targets.asked(pod[:3] + b"\x0a", HTTP_PORT) is None
+    assert rig.targets.asked(at, HTTP_PORT) == (number(service("wide").key), FLOW_SERVICE)
+    rig.push(replace(service("narrow"), addresses=(narrow,)))
+    assert rig.targets.asked(at, HTTP_PORT) == (number(service("narrow").key), FLOW_SERVICE)
+    assert rig.targets.asked(bytes(16), HTTP_PORT) is None
+
+
+def test_an_address_of_several_services_stands_for_the_one_behind_this_waypoint() -> None:
+    rig = Rig()
+    shared = (NetworkAddress("", VIP),)
+    rig.push(replace(service("a"), addresses=shared), replace(GATE, addresses=()))
+    rig.push(replace(service("z", mine=False), addresses=shared))
+    found = rig.targets.asked(VIP, HTTP_PORT)
+    assert found == (target_hash(name_hash(service("a").key), HTTP_PORT), FLOW_SERVICE)

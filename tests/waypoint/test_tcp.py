@@ -44,7 +44,7 @@ async def test_bytes_go_both_ways_and_the_line_says_so() -> None:
             r'\[.{24}\] "- - -" 0 - - - "-" 20 20 \d+ - "-" "-" "-" "-" '
             rf'"127\.0\.0\.1:{server.port}" outbound\|90\|\|web\.apps\.svc\.cluster\.local '
             rf"127\.0\.0\.1:\d+ 10\.96\.0\.7:90 127\.0\.0\.1:{local[1]} - - "
-            r'"spiffe://cluster\.local/ns/apps/sa/default"'
+            r'"spiffe://cluster\.local/ns/apps/sa/default" -'
         )
         assert re.fullmatch(wanted, text), text
 
@@ -215,7 +215,7 @@ async def test_a_finished_relay_waits_for_its_bytes_but_not_for_ever() -> None:
         peer = parse_peer(answer)
         target = mesh.worker.targets.find(peer)
         assert target is not None
-        relay = Relay(mesh.worker, Caller(peer, "p", "- - -"), target.sole_cluster)
+        relay = Relay(mesh.worker, Caller(peer, "p", "- - -"), target.clusters[""])
         to_client, to_server = Tape(), Tape()
         relay.client.connection_made(to_client)
         server = Side(relay, relay.client)

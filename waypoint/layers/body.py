@@ -1,8 +1,9 @@
 """Bodies on their way: bytes are passed on as they came, only the end is found.
 
-A reader takes what arrived and gives what may be passed on. What it gives has
-been checked: a chunk's size line is held back until it is whole and sound, so
-the next hop never sees framing that this one would refuse.
+A reader takes what arrived and gives what may be passed on: framing and all where
+the next hop frames alike, or the content alone. What it gives has been checked: a
+chunk's size line is held back until it is whole and sound, so the next hop never sees
+framing that this one would refuse.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from typing import Protocol
 
 from waypoint.errors import MessageError
-from waypoint.layers.headers import CHUNKED, TOKEN, UNTIL_CLOSE, split_fields
+from waypoint.layers.headers import CHUNKED, TOKEN, UNTIL_CLOSE, Field, split_fields
 
 #: Size, extensions (RFC 9112 section 7.1.1; white space around them refused). No
 #: group is repeated possessively: CPython before 3.11.5 gets that wrong.
@@ -31,11 +32,14 @@ FORBIDDEN_TRAILERS = frozenset(
 
 
 class BodyReader(Protocol):
-    """done: the end was seen; rest: what came after it; data: payload bytes so far."""
+    """done: the end was seen; rest: what came after it; data: payload bytes so far;
+    trailers: what came with the end, as sent, when the content alone is passed on.
+    """
 
     done: bool
     rest: bytes
     data: int
+    trailers: tuple[Field, ...]
 
     def feed(self, arrived: bytes) -> bytes:
         """What may be passed on now; raises MessageError for bad framing."""
@@ -44,13 +48,14 @@ class BodyReader(Protocol):
 class LengthBody:
     """A body of a known length."""
 
-    __slots__ = ("data", "done", "remaining", "rest")
+    __slots__ = ("data", "done", "remaining", "rest", "trailers")
 
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.done = length == 0
         self.rest = b""
         self.data = 0
+        self.trailers: tuple[Field, ...] = ()
 
     def feed(self, arrived: bytes) -> bytes:
         """Pass on what belongs to the body."""
@@ -72,12 +77,13 @@ class LengthBody:
 class UntilCloseBody:
     """A body that ends with the connection."""
 
-    __slots__ = ("data", "done", "rest")
+    __slots__ = ("data", "done", "rest", "trailers")
 
     def __init__(self) -> None:
         self.done = False
         self.rest = b""
         self.data = 0
+        self.trailers: tuple[Field, ...] = ()
 
     def feed(self, arrived: bytes) -> bytes:
         """Pass everything on."""
@@ -86,16 +92,25 @@ class UntilCloseBody:
 
 
 class ChunkedBody:
-    """A chunked body (RFC 9112 section 7.1), framing and all."""
+    """A chunked body (RFC 9112 section 7.1).
 
-    __slots__ = ("carry", "data", "done", "extensions", "remaining", "rest", "trailers")
+    raw: it is passed on framing and all, for a next hop that frames alike; else its
+    content alone, and trailers tells what came with its end.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "at_trailers", "carry", "data", "done", "extensions", "pieces", "remaining", "rest",
+        "trailers",
+    )  # fmt: skip
+
+    def __init__(self, *, raw: bool = True) -> None:
+        self.pieces: list[bytes] | None = None if raw else []
+        self.trailers: tuple[Field, ...] = ()
         #: Bytes of the current chunk still to come, its CRLF included; 0 between chunks.
         self.remaining = 0
         #: The start of a line that is not whole yet.
         self.carry = b""
-        self.trailers = False
+        self.at_trailers = False
         self.extensions = 0
         self.done = False
         self.rest = b""
@@ -103,6 +118,16 @@ class ChunkedBody:
 
     def feed(self, arrived: bytes) -> bytes:
         """Pass on whole lines and data; hold the start of a line back."""
+        passed = self.scan(arrived)
+        pieces = self.pieces
+        if pieces is None:
+            return passed
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return content
+
+    def scan(self, arrived: bytes) -> bytes:
+        """Go over what arrived; the part of it that is sound."""
         if self.carry:
             arrived = self.carry + arrived
             self.carry = b""
@@ -111,7 +136,7 @@ class ChunkedBody:
         while position < size:
             if self.remaining:
                 position = self.pass_data(arrived, position)
-            elif self.trailers:
+            elif self.at_trailers:
                 end = self.end_of_trailers(arrived, position)
                 if end is None:
                     break
@@ -142,16 +167,21 @@ class ChunkedBody:
         if length:
             self.remaining = length + 2
         else:
-            self.trailers = True
+            self.at_trailers = True
 
     def pass_data(self, arrived: bytes, position: int) -> int:
         """Go over what arrived of the current chunk; the position after it."""
         available = len(arrived) - position
+        pieces = self.pieces
         if available < self.remaining - 2:
+            if pieces is not None:
+                pieces.append(arrived[position:])
             self.remaining -= available
             self.data += available
             return len(arrived)
         if self.remaining > 2:
+            if pieces is not None:
+                pieces.append(arrived[position : position + self.remaining - 2])
             self.data += self.remaining - 2
             position += self.remaining - 2
             self.remaining = 2
@@ -179,9 +209,11 @@ class ChunkedBody:
             if LONE.search(arrived, position) is not None:
                 raise bad_chunk("a trailer line ends without CRLF")
             return None
-        for name, _ in split_fields(arrived[position : found + 2]):
+        fields = split_fields(arrived[position : found + 2])
+        for name, _ in fields:
             if name.lower() in FORBIDDEN_TRAILERS:
                 raise bad_chunk(f"trailer {name.decode()}")
+        self.trailers = tuple(fields)
         return found + 4
 
 
@@ -190,10 +222,10 @@ def bad_chunk(reason: str) -> MessageError:
     return MessageError(400, "http1.codec_error", reason)
 
 
-def body_reader(framing: int) -> BodyReader:
-    """The reader for a length, CHUNKED or UNTIL_CLOSE."""
+def body_reader(framing: int, *, raw: bool = True) -> BodyReader:
+    """The reader for a length, CHUNKED or UNTIL_CLOSE; raw: see ChunkedBody."""
     if framing == CHUNKED:
-        return ChunkedBody()
+        return ChunkedBody(raw=raw)
     if framing == UNTIL_CLOSE:
         return UntilCloseBody()
     return LengthBody(framing)

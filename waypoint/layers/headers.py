@@ -22,7 +22,6 @@ FIELD_LIMIT = 100
 FIELD = re.compile(
     rb"^(" + TOKEN + rb"++):[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)\r\n", re.MULTILINE
 )
-TOKEN_ONLY = re.compile(TOKEN + rb"++")
 
 #: How a message's body ends: a length from 0 on, or one of these.
 CHUNKED = -1

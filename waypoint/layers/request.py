@@ -7,21 +7,21 @@ unless a hop-by-hop header or an absolute target had to go.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 from waypoint.errors import MessageError
 from waypoint.layers.headers import (
     CHUNKED,
     HOP_BY_HOP,
+    NO_OPTIONS,
     TOKEN,
-    Field,
     body_length,
     connection_options,
     kept_fields,
     list_items,
     split_fields,
 )
+from waypoint.messages import Request
 
 #: Any printable ASCII but "#": a fragment never travels (Envoy refuses it too).
 REQUEST_LINE = re.compile(
@@ -36,49 +36,36 @@ HOPELESS = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00|\A(?!" + TOKEN + rb")[^\r]")
 SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 READ = SECRET | HOP_BY_HOP | {
     b"host", b"content-length", b"transfer-encoding",
-    b"x-request-id", b"user-agent", b"x-forwarded-for",
+    b"x-request-id", b"user-agent", b"x-forwarded-for", b"content-type",
 }  # fmt: skip
+#: What a Request's fields leave out: of one hop only, or told otherwise.
+DROPPED = HOP_BY_HOP | {b"host", b"transfer-encoding"}
+WEBSOCKET = b"websocket"
 #: Sending these twice does what sending them once does (RFC 9110 section 9.2.2).
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
 
 class RequestHead(NamedTuple):
-    """A request that may be passed on.
+    """A request that may be passed on, whatever protocol it came by.
 
-    target: in origin form (or ``*``); authority: the Host, in lower case; body: a
-    length, or CHUNKED; forward: the head for the next hop, without the empty line;
-    request_id, user_agent, forwarded_for: as sent, or None.
+    request: as decisions see it; body: a length, or CHUNKED (of a length that isn't
+    told); forward: the head for the next HTTP/1.1 hop, without the empty line, or None
+    when it has to be rendered; upgrade: ``websocket`` when that is what is asked for,
+    else empty; request_id, user_agent, forwarded_for, content_type: as sent, or None;
+    trailers: the client takes them (TE).
     """
 
-    method: bytes
-    target: bytes
-    authority: bytes
-    fields: list[Field]
+    request: Request
     body: int
     keep_alive: bool
     secret: bool
-    forward: bytes
+    forward: bytes | None
     request_id: bytes | None
     user_agent: bytes | None
     forwarded_for: bytes | None
-
-    def header(self, name: bytes) -> bytes | None:
-        """A header's value, several joined by commas; None when there is none.
-
-        name: in lower case, or a pseudo-header as HTTP/2 has it.
-        """
-        if name[:1] == b":":
-            return PSEUDO[name](self) if name in PSEUDO else None
-        values = [v.rstrip(b" \t") for n, v in self.fields if n.lower() == name]
-        return b",".join(values) if values else None
-
-
-PSEUDO: dict[bytes, Callable[[RequestHead], bytes]] = {
-    b":method": lambda head: head.method,
-    b":path": lambda head: head.target,
-    b":authority": lambda head: head.authority,
-    b":scheme": lambda _: b"http",
-}
+    content_type: bytes | None = None
+    upgrade: bytes = b""
+    trailers: bool = False
 
 
 def parse_request(head: bytes) -> RequestHead:
@@ -91,23 +78,29 @@ def parse_request(head: bytes) -> RequestHead:
     if (major, minor) != (b"1", b"1"):
         raise unsupported_version(major, minor)
     read: dict[bytes, list[bytes]] = {}
+    lowered = []
     for name, value in fields:
         key = name.lower()
         if key in READ:
             read.setdefault(key, []).append(value)
+        if key not in DROPPED:
+            lowered.append((key, value.rstrip(b" \t")))
     host = sole_host(read.get(b"host", []))
     body = request_body(read)
-    options = connection_options(read.get(b"connection", []))
+    options = NO_OPTIONS
     path = target if target[:1] == b"/" else origin_form(method, target, host)
-    if path is target and read.keys().isdisjoint(HOP_BY_HOP):
+    upgrade = b""
+    plain = read.keys().isdisjoint(HOP_BY_HOP)
+    if not plain:
+        options = connection_options(read.get(b"connection", []))
+        upgrade = asked_upgrade(method, body, options, read.get(b"upgrade"))
+        lowered = [field for field in lowered if field[0] not in options]
+    if plain and path is target:
         forward = head[:-2]
     else:
         forward = method + b" " + path + b" HTTP/1.1\r\n" + kept_fields(fields, options)
     return RequestHead(
-        method,
-        path,
-        host.lower(),
-        fields,
+        Request(method, b"http", host.lower(), path, tuple(lowered)),
         body,
         b"close" not in options,
         not read.keys().isdisjoint(SECRET),
@@ -115,7 +108,23 @@ def parse_request(head: bytes) -> RequestHead:
         None if b"x-request-id" in options else first(read, b"x-request-id"),
         first(read, b"user-agent"),
         first(read, b"x-forwarded-for"),
+        first(read, b"content-type"),
+        upgrade,
+        b"trailers" in list_items(read.get(b"te", [])),
     )
+
+
+def asked_upgrade(
+    method: bytes, body: int, options: frozenset[bytes], values: list[bytes] | None
+) -> bytes:
+    """The protocol that a client asks to go on with, if it is one that we pass on.
+
+    Others are ignored (RFC 9110 section 7.8), ``h2c`` above all: what came after it
+    would be requests that nobody here reads.
+    """
+    if values is None or b"upgrade" not in options or method != b"GET" or body:
+        return b""
+    return WEBSOCKET if list_items(values) == [WEBSOCKET] else b""
 
 
 def bad_request(reason: str) -> MessageError:

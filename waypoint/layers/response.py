@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from waypoint.errors import MessageError
 from waypoint.layers.headers import (
     CHUNKED,
     HOP_BY_HOP,
+    NO_OPTIONS,
     UNTIL_CLOSE,
+    Field,
     body_length,
     connection_options,
     kept_fields,
     list_items,
     split_fields,
 )
+from waypoint.messages import Response
 
 #: Many servers leave out the space after the status when they give no reason.
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
 SECRET = frozenset({b"set-cookie", b"www-authenticate", b"authentication-info"})
-READ = SECRET | HOP_BY_HOP | {b"content-length", b"transfer-encoding"}
+READ = SECRET | HOP_BY_HOP | {b"content-length", b"transfer-encoding", b"grpc-status"}
+#: What a Response's fields leave out.
+DROPPED = HOP_BY_HOP | {b"transfer-encoding"}
 
 
-class ResponseHead(NamedTuple):
-    """A response that may be passed on.
+@dataclass(slots=True)
+class ResponseHead:
+    """A response that may be passed on, whatever protocol it came by.
 
-    body: a length, CHUNKED or UNTIL_CLOSE, for any method but HEAD; forward: the
-    head for the next hop with its empty line; verbatim: it is as it came.
+    body: a length, CHUNKED (of a length that isn't told) or UNTIL_CLOSE, for any method
+    but HEAD; forward: the head for the next HTTP/1.1 hop with its empty line, or empty
+    while nobody asked for it (see render); verbatim: it is as it came; sent: the fields
+    as they came, or what there is of response; headers: for the next HTTP/2 hop.
     """
 
     status: int
@@ -36,6 +44,11 @@ class ResponseHead(NamedTuple):
     secret: bool
     forward: bytes
     verbatim: bool
+    sent: list[Field] = field(default_factory=list, compare=False)
+    options: frozenset[bytes] = field(default=NO_OPTIONS, compare=False)
+    response: Response | None = field(default=None, compare=False)
+    headers: list[Field] | None = field(default=None, compare=False)
+    grpc_status: bytes | None = field(default=None, compare=False)
 
 
 def parse_response(head: bytes) -> ResponseHead:
@@ -71,6 +84,33 @@ def parse_response(head: bytes) -> ResponseHead:
         secret=not read.keys().isdisjoint(SECRET),
         forward=forward,
         verbatim=verbatim,
+        sent=fields,
+        options=options,
+        grpc_status=read[b"grpc-status"][0] if b"grpc-status" in read else None,
+    )
+
+
+def response_of(head: ResponseHead) -> Response:
+    """A response as decisions see it; made when it is first asked for."""
+    response = head.response
+    if response is None:
+        dropped = DROPPED | head.options
+        fields = [(name.lower(), value.rstrip(b" \t")) for name, value in head.sent]
+        kept = tuple(f for f in fields if f[0] not in dropped)
+        response = head.response = Response(head.status, kept)
+    return response
+
+
+def altered(head: ResponseHead, response: Response) -> ResponseHead:
+    """The same head with another response in it."""
+    return replace(
+        head,
+        status=response.status,
+        secret=True,
+        forward=b"",
+        verbatim=False,
+        response=response,
+        headers=None,
     )
 
 

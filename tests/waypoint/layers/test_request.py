@@ -26,16 +26,20 @@ def test_a_sound_head_goes_on_byte_for_byte() -> None:
     raw = b"GET /a?b=c HTTP/1.1\r\nhOsT: A.b:80\r\nX:  y \r\nx: z\r\nUser-Agent: u\r\n\r\n"
     head = parse_request(raw)
     assert head.forward == raw[:-2]
-    assert (head.method, head.target, head.authority) == (b"GET", b"/a?b=c", b"a.b:80")
+    assert (head.request.method, head.request.path, head.request.authority) == (
+        b"GET",
+        b"/a?b=c",
+        b"a.b:80",
+    )
     assert (head.body, head.keep_alive, head.secret) == (0, True, False)
     assert (head.user_agent, head.request_id, head.forwarded_for) == (b"u", None, None)
-    assert head.header(b"x") == b"y,z"
-    assert head.header(b"none") is None
-    assert head.header(b":method") == b"GET"
-    assert head.header(b":path") == b"/a?b=c"
-    assert head.header(b":authority") == b"a.b:80"
-    assert head.header(b":scheme") == b"http"
-    assert head.header(b":status") is None
+    assert head.request.header(b"x") == b"y,z"
+    assert head.request.header(b"none") is None
+    assert head.request.header(b":method") == b"GET"
+    assert head.request.header(b":path") == b"/a?b=c"
+    assert head.request.header(b":authority") == b"a.b:80"
+    assert head.request.header(b":scheme") == b"http"
+    assert head.request.header(b":status") is None
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,7 @@ def test_a_sound_head_goes_on_byte_for_byte() -> None:
     ],
 )  # fmt: skip
 def test_any_token_is_a_method(method: bytes) -> None:
-    assert parse(method + b" / HTTP/1.1").method == method
+    assert parse(method + b" / HTTP/1.1").request.method == method
 
 
 @pytest.mark.parametrize(
@@ -117,7 +121,7 @@ def test_bad_hosts(fields: bytes) -> None:
 
 @pytest.mark.parametrize("host", [b"a", b"a:80", b"a:", b"[::1]:80", b"1.2.3.4", b"a_b", b"A"])
 def test_good_hosts(host: bytes) -> None:
-    assert parse(fields=b"Host: " + host + b"\r\n").authority == host.lower()
+    assert parse(fields=b"Host: " + host + b"\r\n").request.authority == host.lower()
 
 
 # Content-Length
@@ -206,7 +210,7 @@ def test_a_length_is_forwarded_as_it_came() -> None:
 )
 def test_targets_in_origin_form(target: bytes, path: bytes) -> None:
     head = parse(b"GET " + target + b" HTTP/1.1")
-    assert head.target == path
+    assert head.request.path == path
     assert head.forward == b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n"
 
 
@@ -220,7 +224,7 @@ def test_bad_targets(target: bytes) -> None:
 
 
 def test_the_whole_server_is_only_for_options() -> None:
-    assert parse(b"OPTIONS * HTTP/1.1").target == b"*"
+    assert parse(b"OPTIONS * HTTP/1.1").request.path == b"*"
 
 
 @pytest.mark.parametrize("target", [b"a:80", b"http://a/", b"*"])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.waypoint.decode.messages import sole
+from waypoint.errors import RouteError
+from waypoint.routing.conditions import Fraction, Match
+from waypoint.routing.source import SourceMatch
+from waypoint.routing.text import Kind, TextMatch
+
+SHOP = {"string_match": {"exact": "shop"}}
+IS_SHOP = TextMatch(Kind.EXACT, "shop")
+SOURCE = "tandem.io/source"
+
+
+def match(**more: Any) -> Match:
+    return sole({"match": {"prefix": "", **more}}).match
+
+
+def metadata(*keys: str, **more: Any) -> dict[str, Any]:
+    path = [{"key": key} for key in keys]
+    return {"filter": SOURCE, "path": path, "value": SHOP, **more}
+
+
+def test_nothing() -> None:
+    assert match() == Match()
+
+
+def test_grpc() -> None:
+    assert match(grpc={}) == Match(grpc=True)
+
+
+@pytest.mark.parametrize(
+    ("percent", "fraction"),
+    [
+        ({"numerator": 5}, Fraction(5, 100)),
+        ({"numerator": 5, "denominator": "TEN_THOUSAND"}, Fraction(5, 10_000)),
+        ({"numerator": 5, "denominator": "MILLION"}, Fraction(5, 1_000_000)),
+        ({}, Fraction(0, 100)),
+    ],
+)
+def test_fractions(percent: dict[str, Any], fraction: Fraction) -> None:
+    share = {"default_value": percent, "runtime_key": "k"}
+    assert match(runtime_fraction=share) == Match(fraction=fraction)
+
+
+def test_sources() -> None:
+    wanted = [metadata("namespace"), metadata("labels", "a.b/c", invert=True)]
+    assert match(dynamic_metadata=wanted).source == (
+        SourceMatch(IS_SHOP),
+        SourceMatch(IS_SHOP, "a.b/c", invert=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        (metadata("namespace", filter="x"), "filter 'x' is not supported"),
+        (metadata("labels"), "path"),
+        (metadata("labels", "a", "b"), "path"),
+        (metadata("name"), "path"),
+        (metadata("namespace", value={"present_match": True}), "present_match"),
+    ],
+)
+def test_other_metadata_is_named(wanted: dict[str, Any], named: str) -> None:
+    with pytest.raises(RouteError, match=rf"match\.dynamic_metadata\[0\].*{named}"):
+        match(dynamic_metadata=[wanted])
+
+
+@pytest.mark.parametrize("prefix", ["/", "/a/", "/a?b", "/a#b"])
+def test_separated_prefixes_are_whole(prefix: str) -> None:
+    with pytest.raises(RouteError, match="path_separated_prefix"):
+        sole({"match": {"path_separated_prefix": prefix}})
+
+
+def test_where_a_bad_expression_is() -> None:
+    bad = {"name": "x", "string_match": {"safe_regex": {"regex": "(?=x)"}}}
+    with pytest.raises(
+        RouteError, match=r"headers\[0\]\.string_match\.safe_regex\.regex: .*\?="
+    ):
+        match(headers=[bad])

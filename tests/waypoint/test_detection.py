@@ -1,0 +1,106 @@
+"""Ports that don't say what they speak."""
+
+from __future__ import annotations
+
+import h2.events
+
+from tests.waypoint.http2.peers import client2, echo, upstream2
+from tests.waypoint.layers.test_sniff import hello
+from tests.waypoint.mesh import Mesh, running, service, until
+from tests.waypoint.wire import Peer, client, request, upstream
+from waypoint.worker import Limits
+from ztunnel_compat.model import AppProtocol
+
+
+def serve(mesh: Mesh, port: int, speaks: AppProtocol = AppProtocol.UNKNOWN) -> None:
+    mesh.push(service("web", speaks=speaks))
+    mesh.pod("web-1", "web", port)
+    mesh.ask("web")
+
+
+async def echoes(peer: Peer) -> None:
+    while data := await peer.reader.read(65536):
+        await peer.send(data)
+
+
+async def test_http1_byte_by_byte() -> None:
+    async with running(Limits(detect=60)) as mesh, upstream() as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            for byte in request():
+                await peer.send(bytes([byte]))
+            assert (await peer.response())[1] == b"hello"
+        (text,) = await mesh.lines(1)
+        assert '] "GET / HTTP/1.1" 200 ' in text
+
+
+async def test_http2_goes_on_as_http2() -> None:
+    async with running(Limits(detect=60)) as mesh, upstream2(echo) as server:
+        serve(mesh, server.port)
+        async with client2(mesh) as peer:
+            await peer.get()
+            assert await peer.next(h2.events.StreamEnded, 1)
+
+
+async def test_tls_goes_through_and_its_name_is_logged() -> None:
+    first = hello("a.example")
+    for speaks in (AppProtocol.UNKNOWN, AppProtocol.TLS):
+        async with running(Limits(detect=60)) as mesh, upstream(echoes) as server:
+            serve(mesh, server.port, speaks)
+            async with client(mesh) as peer:
+                await peer.send(first[:7])
+                await peer.send(first[7:])
+                assert await peer.exactly(len(first)) == first
+            (text,) = await mesh.lines(1)
+            assert '] "- - -" 0 ' in text
+            assert " a.example - " in text
+
+
+async def test_http_on_a_port_for_tls_is_bytes() -> None:
+    async with running(Limits(detect=60)) as mesh, upstream(echoes) as server:
+        serve(mesh, server.port, AppProtocol.TLS)
+        async with client(mesh) as peer:
+            await peer.send(request())
+            assert await peer.exactly(len(request())) == request()
+
+
+async def test_a_server_that_speaks_first_is_heard_after_a_moment() -> None:
+    async def greets(peer: Peer) -> None:
+        await peer.send(b"220 hello\r\n")
+        await echoes(peer)
+
+    async with running() as mesh, upstream(greets) as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            assert await peer.until(b"\n") == b"220 hello\r\n"
+            await peer.send(b"HELO\r\n")
+            assert await peer.until(b"\n") == b"HELO\r\n"
+        assert mesh.worker.stats.detection_timeouts == 1
+
+
+async def test_a_client_that_ends_early_is_relayed() -> None:
+    async with running(Limits(detect=60)) as mesh, upstream(echoes) as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            await peer.send(b"GET")
+            peer.writer.write_eof()
+            assert await peer.rest() == b"GET"
+
+
+async def test_part_of_a_preface_times_out_as_a_head_does() -> None:
+    async with running(Limits(head=0.1)) as mesh:
+        serve(mesh, 9, AppProtocol.HTTP11)
+        async with client(mesh) as peer:
+            await peer.send(b"PRI * HT")
+            head, _ = await peer.response()
+            assert head.startswith(b"http/1.1 408 ")
+
+
+async def test_drain_closes_what_is_undecided() -> None:
+    async with running() as mesh:
+        serve(mesh, 9, AppProtocol.HTTP11)
+        async with client(mesh) as peer:
+            await peer.send(b"P")
+            await until(lambda: any(u.first for u in mesh.worker.undecided))
+            await mesh.server.drain(5)
+            assert await peer.rest() == b""

@@ -1,0 +1,203 @@
+"""A destination that routes name: who may get its requests, and what it bears."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from waypoint.balance import ATTEMPTS, Balance, Candidate, Rules, balanced
+from waypoint.cluster_settings import DEFAULTS, ClusterSettings, Protocol
+from waypoint.member import Member
+from waypoint.resilience.breakers import Breakers
+from waypoint.resilience.health import Checked, Result
+from waypoint.resilience.outlier import Outliers
+from ztunnel_compat.model import Extension, Locality
+
+if TYPE_CHECKING:
+    from waypoint.exchange import Exchange
+
+NOWHERE = Locality()
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a member is and what it counts; priority: without gaps from 0 up."""
+
+    weight: int = 1
+    priority: int = 0
+    locality: Locality = NOWHERE
+
+
+class Cluster:
+    """A destination by name, ``outbound|<port>|<subset>|<hostname>``.
+
+    known: the name leads to a service or workload. speaks: whether the service's port
+    says HTTP/2 or HTTP/1.1, None: it doesn't. source: what settings were made of;
+    error: why newer ones aren't in force, or empty. now and drawn: a clock and random
+    numbers from [0, 1).
+    """
+
+    __slots__ = (
+        "breakers", "current", "drawn", "error", "hostname", "known", "localities", "members",
+        "name", "namespace", "now", "outliers", "port", "queue", "settings", "source", "speaks",
+        "subset", "traffic", "users",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        namespace: str,
+        name: str,
+        port: int,
+        hostname: str,
+        *,
+        subset: str = "",
+        now: Callable[[], float],
+        drawn: Callable[[], float],
+    ) -> None:
+        self.namespace = namespace
+        self.name = name
+        self.port = port
+        self.hostname = hostname
+        self.subset = subset
+        self.now = now
+        self.drawn = drawn
+        self.known = False
+        self.speaks: bool | None = None
+        self.source: Extension | None = None
+        self.error = ""
+        self.settings: ClusterSettings = DEFAULTS
+        self.members: dict[tuple[str, int], Member] = {}
+        #: Localities' weights, None: they don't count.
+        self.localities: Mapping[Locality, int] | None = None
+        #: None: something has changed since, so that it has to be made anew.
+        self.current: Balance[Member] | None = None
+        self.breakers = Breakers(DEFAULTS.breakers)
+        #: Requests that wait for one of as many connections as there may be.
+        self.queue: deque[Exchange] = deque()
+        self.outliers = Outliers(None, drawn, self.changed)
+        #: Whether it ever had a request.
+        self.traffic = False
+        #: How many route tables name it.
+        self.users = 0
+
+    @property
+    def http2(self) -> bool | None:
+        """Whether its endpoints are spoken to in HTTP/2; None: as the client speaks."""
+        match self.settings.http.protocol:
+            case Protocol.HTTP1:
+                return False
+            case Protocol.HTTP2:
+                return True
+            case Protocol.DOWNSTREAM:
+                return None
+            case None:
+                return self.speaks
+
+    @property
+    def balance(self) -> Balance[Member]:
+        """Who may be chosen now."""
+        if self.current is None:
+            settings = self.settings
+            candidates = [
+                Candidate(member, member.priority, member.locality, member.healthy)
+                for member in self.members.values()
+            ]
+            self.current = balanced(
+                candidates,
+                Rules(settings.policy, settings.panic, self.localities, self.now, self.drawn()),
+            )
+        return self.current
+
+    def pick(
+        self,
+        drawn: float,
+        hash_key: int | None = None,
+        tried: Collection[object] = (),
+        attempts: int = ATTEMPTS,
+    ) -> Member | None:
+        """An endpoint for a request that wasn't tried; None: there is none.
+
+        drawn: a random number from [0, 1); hash_key: what requests of one session
+        share. Where all were tried and another try is wanted, ask without tried.
+        """
+        return (self.current or self.balance).pick(drawn, tried, hash_key, attempts)
+
+    def next_waiting(self) -> Exchange | None:
+        """The request that has waited longest for a connection, if any still does."""
+        while self.queue:
+            exchange = self.queue.popleft()
+            if exchange.waits:
+                return exchange
+        return None
+
+    def changed(self) -> None:
+        """Who may be chosen is to be looked at again."""
+        self.current = None
+
+    def configure(self, settings: ClusterSettings) -> None:
+        """Other settings from now on; counts and ejections stay."""
+        if settings == self.settings:
+            return
+        checks_differ = settings.health != self.settings.health
+        self.settings = settings
+        self.breakers.adjust(settings.breakers)
+        self.outliers.adjust(settings.outlier)
+        if checks_differ:
+            for member in self.members.values():
+                self.watch(member)
+        self.changed()
+
+    def watch(self, member: Member) -> None:
+        """Check a member from now on, or no longer."""
+        health = self.settings.health
+        member.checked = Checked(health, self.now(), self.drawn()) if health else None
+
+    def check(self, member: Member, result: Result) -> bool:
+        """Take in what a check of a member came to; whether its health is another now."""
+        health = self.settings.health
+        if health is None or member.checked is None or not member.users:
+            return False
+        now = self.now()
+        changed = member.checked.result(health, result, now, self.drawn(), traffic=self.traffic)
+        if result is Result.GOOD:
+            self.outliers.checked_healthy(member.monitor)
+        if changed:
+            if member.checked.healthy:
+                member.since = now
+            self.changed()
+        return changed
+
+    def place(
+        self,
+        spots: Mapping[tuple[str, int], Spot],
+        localities: Mapping[Locality, int] | None,
+    ) -> None:
+        """Have these members, by address and port, keeping those that stay."""
+        for key in self.members.keys() - spots.keys():
+            member = self.members.pop(key)
+            member.users = 0
+            self.outliers.remove(member.monitor)
+            member.retire()
+        for key, spot in spots.items():
+            found = self.members.get(key)
+            if found is None:
+                found = self.members[key] = Member(self, *key, since=self.now())
+                self.outliers.add(found.monitor)
+                self.watch(found)
+            found.weight = spot.weight
+            found.priority = spot.priority
+            found.locality = spot.locality
+        self.localities = localities
+        self.changed()
+
+    def dump(self) -> dict[str, object]:
+        """What to know of it, JSON-able."""
+        return {
+            "known": self.known,
+            "policy": str(self.settings.policy),
+            "error": self.error,
+            "breakers": self.breakers.dump(),
+            "endpoints": {member.label: member.dump() for member in self.members.values()},
+        }

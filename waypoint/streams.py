@@ -1,0 +1,107 @@
+"""Where connections go that aren't HTTP: by the server's name that TLS asks for.
+
+Envoy's filter chains: an exact name before the longest ``*.suffix`` before chains that
+ask for none. A connection that no chain takes is closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from google.protobuf.message import DecodeError
+
+from waypoint.decode.fields import only
+from waypoint.errors import RouteError
+from waypoint.routing import Forward, WeightedCluster
+
+TYPE_URL = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+#: What may be set, per message.
+LISTENER = {"name", "filter_chains", "stat_prefix", "metadata"}
+CHAIN = {"name", "filter_chain_match", "filters", "metadata"}
+MATCH = {"server_names"}
+FILTER = {"name", "typed_config"}
+PROXY = {"stat_prefix", "cluster", "weighted_clusters"}
+WEIGHTED = {"clusters"}
+CLUSTER_WEIGHT = {"name", "weight"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamTable:
+    """Chains by the names that they take; suffixes with their dot, longest first."""
+
+    exact: dict[str, Forward]
+    suffixes: tuple[tuple[str, Forward], ...]
+    default: Forward | None
+
+    def find(self, name: str) -> Forward | None:
+        """The chain for a server's name in lower case, empty when there is none."""
+        found = self.exact.get(name) if name else None
+        if found is not None:
+            return found
+        for suffix, chain in self.suffixes:
+            if name.endswith(suffix) and len(name) > len(suffix):
+                return chain
+        return self.default
+
+    def cluster_names(self) -> frozenset[str]:
+        """Every cluster that a chain names."""
+        chains = [*self.exact.values(), *(chain for _, chain in self.suffixes)]
+        chains += [self.default] if self.default is not None else []
+        return frozenset(cluster.name for chain in chains for cluster in chain.clusters)
+
+
+#: What applies to chains that can't be honoured and have no predecessor.
+CLOSED = StreamTable({}, (), None)
+
+
+def decode_streams(value: bytes) -> StreamTable:
+    """A Listener's bytes as a table; raises RouteError naming what can't be honoured."""
+    message = listener_pb2.Listener()
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise RouteError(f"no Listener: {error}") from error
+    only(message, LISTENER, "")
+    named: dict[str, Forward] = {}
+    default: Forward | None = None
+    for index, chain in enumerate(message.filter_chains):
+        at = f"filter_chains[{index}]."
+        only(chain, CHAIN, at)
+        only(chain.filter_chain_match, MATCH, f"{at}filter_chain_match.")
+        action = proxy_of(chain, at)
+        names = [name.lower() for name in chain.filter_chain_match.server_names]
+        if not names:
+            if default is not None:
+                raise RouteError(f"{at}filter_chain_match: a second chain without names")
+            default = action
+        for name in names:
+            if name in named or "*" in name.removeprefix("*."):
+                raise RouteError(f"{at}filter_chain_match.server_names: {name!r}")
+            named[name] = action
+    exact = {name: action for name, action in named.items() if name[:1] != "*"}
+    wild = [(name[1:], action) for name, action in named.items() if name[:1] == "*"]
+    wild.sort(key=lambda pair: -len(pair[0]))
+    return StreamTable(exact, tuple(wild), default)
+
+
+def proxy_of(chain: listener_pb2.FilterChain, at: str) -> Forward:
+    """Where a chain's only filter leads; raises RouteError for others."""
+    if len(chain.filters) != 1:
+        raise RouteError(f"{at}filters: {len(chain.filters)} of them, not one")
+    only(chain.filters[0], FILTER, f"{at}filters[0].")
+    proxy = tcp_proxy_pb2.TcpProxy()
+    if not chain.filters[0].typed_config.Unpack(proxy):
+        raise RouteError(f"{at}filters[0].typed_config: not a TcpProxy")
+    at = f"{at}filters[0].typed_config."
+    only(proxy, PROXY, at)
+    if proxy.WhichOneof("cluster_specifier") == "cluster":
+        return Forward((WeightedCluster(proxy.cluster, 1),))
+    only(proxy.weighted_clusters, WEIGHTED, f"{at}weighted_clusters.")
+    clusters = []
+    for cluster in proxy.weighted_clusters.clusters:
+        only(cluster, CLUSTER_WEIGHT, f"{at}weighted_clusters.clusters.")
+        clusters.append(WeightedCluster(cluster.name, cluster.weight))
+    return Forward(tuple(clusters))
