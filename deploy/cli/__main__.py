@@ -28,6 +28,9 @@ COMMANDS = {
     "exec": "enter",
     "apply": "objects",
     "delete": "objects",
+    "enroll": "members",
+    "unenroll": "members",
+    "rotate-root": "roots",
 }
 
 
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find(name: str) -> Command:
     """The function that does a command: do_NAME of its module."""
     module = importlib.import_module(f"deploy.cli.{COMMANDS[name]}")
-    command: Command = getattr(module, f"do_{name}")
+    command: Command = getattr(module, f"do_{name.replace('-', '_')}")
     return command
 
 

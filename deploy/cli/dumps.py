@@ -11,7 +11,7 @@ from typing import Any
 
 from bpf.netns import in_netns
 from deploy.cli.errors import CommandError
-from deploy.cli.place import MeshPlace
+from deploy.cli.place import MeshPlace, one
 from deploy.cli.pods import resolve
 from deploy.standalone.config import NETNS_DIR
 
@@ -62,16 +62,14 @@ def _decode(reply: HTTPResponse) -> Any:
 
 
 def _node(place: MeshPlace, wanted: str | None) -> tuple[Path, str]:
-    place.require()
-    nodes = sorted(path.name for path in place.config.state_dir.glob("nodes/*"))
-    name = _one(nodes, wanted, "node")
+    name = place.node(wanted)
     return NETNS_DIR / place.config.node_netns(name), f"the daemon of node {name}"
 
 
 def _waypoint(place: MeshPlace, wanted: str | None) -> tuple[Path, str]:
     """Its pod's netns. With a name, this needs no control plane."""
     if wanted is None:
-        wanted = _one(waypoints(place.control().snapshot()), None, "waypoint")
+        wanted = one(waypoints(place.control().snapshot()), None, "waypoint")
     namespace, _, name = wanted.rpartition("/")
     pod = resolve(place.pods(), f"deploy/{name}", namespace or None)
     return Path(pod.netns), f"waypoint {pod.namespace}/{name}"
@@ -86,14 +84,3 @@ def waypoints(snapshot: Mapping[str, Any]) -> list[str]:
             if GATEWAY_NAME in pod["labels"]
         }
     )
-
-
-def _one(names: list[str], wanted: str | None, kind: str) -> str:
-    if wanted is None and len(names) == 1:
-        return names[0]
-    if wanted in names:
-        return wanted
-    there = ", ".join(names) or "none"
-    if wanted is None:
-        raise CommandError(f"which {kind}? name one of: {there}")
-    raise CommandError(f"no {kind} {wanted!r}; there is: {there}")

@@ -20,7 +20,7 @@ from deploy.cli.place import MeshPlace
 from deploy.cli.problems import relay_problems
 from deploy.cli.services import addresses, bookinfo_page
 from deploy.standalone.client import ControlClient, ControlError
-from deploy.standalone.config import ConfigError, MeshConfig
+from deploy.standalone.config import TRUST_DOMAIN, ConfigError, MeshConfig, node_names
 from deploy.standalone.runner.app import Mesh
 from deploy.standalone.runner.cleanup import cleanup
 from deploy.standalone.runner.errors import RunnerError, StartError
@@ -36,7 +36,14 @@ DOWN_SECONDS = 60.0
 def do_up(args: Namespace) -> int:
     """Run a mesh until SIGINT or SIGTERM; 0 if it then ended well."""
     _require_root("up")
-    config = mesh_config(args.name, args.pod_cidr, args.service_cidr)
+    config = mesh_config(
+        args.name,
+        args.pod_cidr,
+        args.service_cidr,
+        nodes=args.nodes,
+        trust_domain=args.trust_domain,
+        same_node_mtls=args.same_node_mtls,
+    )
     logging.basicConfig(
         level=logging.WARNING, format="tandem: %(message)s", stream=sys.stderr, force=True
     )
@@ -86,8 +93,15 @@ def mesh_config(
     name: str,
     pods: Sequence[IPv4Network | IPv6Network],
     services: Sequence[IPv4Network | IPv6Network],
+    *,
+    nodes: int = 1,
+    trust_domain: str = TRUST_DOMAIN,
+    same_node_mtls: bool = False,
 ) -> MeshConfig:
-    """The configuration with these ranges, at most one per family; others are default."""
+    """The configuration with these ranges, at most one per family; others are default.
+
+    nodes: how many; they are node1, node2 and so on.
+    """
     ranges: dict[str, Any] = {}
     for kind, cidrs in (("pod", pods), ("service", services)):
         for cidr in cidrs:
@@ -96,7 +110,13 @@ def mesh_config(
                 raise CommandError(f"--{kind}-cidr {cidr}: there is {ranges[key]} already")
             ranges[key] = cidr
     try:
-        return MeshConfig(name=name, **ranges)
+        return MeshConfig(
+            name=name,
+            nodes=node_names(nodes),
+            trust_domain=trust_domain,
+            same_node_mtls=same_node_mtls,
+            **ranges,
+        )
     except ConfigError as error:
         raise CommandError(str(error)) from error
 

@@ -10,8 +10,9 @@ from argparse import (
 )
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 
-from deploy.standalone.config import ConfigError, MeshConfig
+from deploy.standalone.config import MAX_NODES, TRUST_DOMAIN, ConfigError, MeshConfig
 
 ABOUT = """\
 Tandem, a sidecarless service mesh, on one machine.
@@ -21,14 +22,21 @@ processes in network namespaces, and meshes them: an eBPF engine for the node,
 a waypoint where a Gateway asks for one. Edit a file and the mesh follows.
 """
 
+#: What `tandem get` lists.
+KINDS = ("pods", "services", "routes", "waypoints", "workloads", "policies", "problems")
+
 EXAMPLES = """\
 examples:
   tandem up -f deploy/samples/bookinfo            run the mesh until Ctrl-C
+  tandem up --nodes 2 -f deploy/samples/bookinfo  the same on two nodes
   tandem get pods -n bookinfo                     what runs, and is it ready?
+  tandem get policies                             who may connect, and for whom it holds
   tandem exec -n bookinfo deploy/productpage-v1 -- curl -s http://reviews:9080/reviews/0
   tandem logs -f productpage                      a pod, by any unique prefix
   tandem apply -f route.yaml                      add to what the files say
   tandem dump waypoint | less                     what the waypoint knows, as JSON
+  tandem enroll --cgroup /sys/fs/cgroup/system.slice/db.service --workload shop/db
+                                                  a process without a pod joins
   tandem up --name other -f DIR --pod-cidr 10.9.0.0/16 --service-cidr 10.8.0.0/16 \\
       --pod-cidr fd00:9::/48 --service-cidr fd00:8::/112
                                                   a second mesh beside the first
@@ -38,6 +46,21 @@ exit status:
   1    it could not be done; one line on standard error says why and what to do
   2    the command line is wrong
   exec gives the status of the command that it ran
+"""
+
+
+ENROLL = """
+
+For processes that have no network namespace of their own: a systemd unit, say. The
+WorkloadEntry says who they are. From now on their connections are the mesh's, and
+what listens is guarded by the workload's policies, by its port. It lasts until it is
+taken back or the cgroup is removed. Without --cgroup: lists what is enrolled.
+"""
+
+ROTATE_ROOT = """
+
+The old and the new root are both trusted until no certificate of the old one is left,
+which takes as long as two certificates hold (48 hours at most); nothing is cut off.
 """
 
 
@@ -85,12 +108,15 @@ def build() -> ArgumentParser:
         return added
 
     _up(command("up", "run a mesh until Ctrl-C, then take it down"))
-    _get(command("get", "list pods, services, routes or waypoints"))
+    _get(command("get", "list what there is, or what is wrong with it"))
     _exec(command("exec", "run a command in a pod"))
     _logs(command("logs", "print what a pod wrote"))
     _files(command("apply", "create or change objects beside the watched files"), "FILE")
     _files(command("delete", "delete objects that were applied"), "FILE")
     _dump(command("dump", "print what a part of the mesh knows, as JSON"))
+    _enroll(command("enroll", "have the processes of a cgroup be in the mesh", ENROLL))
+    _unenroll(command("unenroll", "take a cgroup out of the mesh"))
+    command("rotate-root", "have the mesh's certificates signed by a new root", ROTATE_ROOT)
     command("down", "end a running mesh, as Ctrl-C does")
     command("clean", "remove what a killed run has left behind")
     command("version", "print the version")
@@ -115,6 +141,19 @@ def network(text: str) -> IPv4Network | IPv6Network:
 
 def _up(parser: ArgumentParser) -> None:
     _files(parser, "DIR_OR_FILE")
+    parser.add_argument(
+        "--nodes",
+        type=node_count,
+        default=1,
+        metavar="N",
+        help="how many nodes, node1 to nodeN, pods are spread over (default: 1)",
+    )
+    parser.add_argument(
+        "--same-node-mtls",
+        action="store_true",
+        help="mutual TLS between pods of one node too, where the kernel proves identity"
+        " otherwise",
+    )
     for kind, sizes in (("pod", "a /16 and a /48"), ("service", "a /24 and a /112 or larger")):
         parser.add_argument(
             f"--{kind}-cidr",
@@ -125,9 +164,16 @@ def _up(parser: ArgumentParser) -> None:
             help=f"where {kind} addresses come from: {sizes}; once per address family",
         )
 
+    parser.add_argument(
+        "--trust-domain",
+        default=TRUST_DOMAIN,
+        metavar="DOMAIN",
+        help="of all identities in the mesh (default: %(default)s)",
+    )
+
 
 def _get(parser: ArgumentParser) -> None:
-    parser.add_argument("kind", choices=("pods", "services", "routes", "waypoints"))
+    parser.add_argument("kind", choices=KINDS)
     _namespace(parser, "only this namespace")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
@@ -152,6 +198,38 @@ def _dump(parser: ArgumentParser) -> None:
     parser.add_argument(
         "who", nargs="?", metavar="NAME", help="which, where there is more than one"
     )
+
+
+def _enroll(parser: ArgumentParser) -> None:
+    parser.add_argument("--cgroup", type=Path, metavar="DIR", help="a cgroup v2 directory")
+    parser.add_argument(
+        "--workload", type=workload_name, metavar="NS/NAME", help="the WorkloadEntry it is"
+    )
+    _on_node(parser)
+
+
+def _unenroll(parser: ArgumentParser) -> None:
+    parser.add_argument("--cgroup", type=Path, metavar="DIR", required=True)
+    _on_node(parser)
+
+
+def _on_node(parser: ArgumentParser) -> None:
+    parser.add_argument("--node", help="whose agent does it, where there is more than one")
+
+
+def workload_name(text: str) -> str:
+    """A workload, as namespace/name."""
+    namespace, _, name = text.partition("/")
+    if not namespace or not name or "/" in name:
+        raise ArgumentTypeError(f"{text!r} is no NAMESPACE/NAME")
+    return text
+
+
+def node_count(text: str) -> int:
+    """A number of nodes."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_NODES:
+        raise ArgumentTypeError(f"{text!r} is not a number of nodes from 1 to {MAX_NODES}")
+    return int(text)
 
 
 def line_count(text: str) -> int:

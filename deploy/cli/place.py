@@ -11,6 +11,18 @@ from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.lock import runner_pid
 
 
+def one(names: list[str], wanted: str | None, kind: str) -> str:
+    """The name that is wanted, or the only one; raises CommandError."""
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted in names:
+        return wanted
+    there = ", ".join(names) or "none"
+    if wanted is None:
+        raise CommandError(f"which {kind}? name one of: {there}")
+    raise CommandError(f"no {kind} {wanted!r}; there is: {there}")
+
+
 class MeshPlace:
     """A mesh that is expected to run on this machine."""
 
@@ -26,6 +38,12 @@ class MeshPlace:
         """Return a client of the mesh's control plane; raises CommandError if none runs."""
         self.require()
         return ControlClient(self.config.control_socket)
+
+    def node(self, wanted: str | None) -> str:
+        """A node of the mesh; without a name, the only one. Raises CommandError."""
+        self.require()
+        nodes = sorted(path.name for path in self.config.state_dir.glob("nodes/*"))
+        return one(nodes, wanted, "node")
 
     def not_running(self) -> CommandError:
         """The error that says how to start this mesh, or how to clean up after it."""

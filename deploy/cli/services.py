@@ -13,10 +13,14 @@ Service = Mapping[str, Any]
 
 
 def addresses(services: Sequence[Service]) -> str:
-    """A table of all services that have an address, from a snapshot's services."""
+    """A table of all services that have an address, from a snapshot's services.
+
+    Not of hosts of ServiceEntries: their addresses hold inside of the mesh only.
+    """
     rows = [
         (service["namespace"], service["name"], url(vip, port))
         for service in sorted(services, key=lambda each: (each["namespace"], each["name"]))
+        if not service["entry"]
         for vip in service["vips"][:1]
         for port in service["ports"]
     ]

@@ -19,7 +19,7 @@ CHUNK = 64 * 1024
 
 
 def do_get(args: Namespace) -> int:
-    """Print a table of pods, services, routes or waypoints."""
+    """Print a table."""
     table = MeshPlace(args.name).control().table(args.kind)
     shown = only_namespace(table, args.namespace)
     if args.output == "json":

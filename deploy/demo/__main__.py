@@ -15,19 +15,20 @@ from deploy.demo.evidence import keep_logs
 from deploy.demo.mesh import DemoMesh
 from deploy.demo.story import Story
 from deploy.standalone.client import ControlError
-from deploy.standalone.config import MeshConfig
+from deploy.standalone.config import MeshConfig, node_names
 
 NAME = "demo"
+NODES = 2
 
 
 def main() -> int:
     """Run the demo; whatever happens, the mesh is taken down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console.of(sys.stdout)
-    console.plain("Tandem: a mesh of one node, bookinfo in it, and a waypoint in front of it")
+    console.plain("Tandem: bookinfo on two nodes, first without a mesh, then with one")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tandem-demo-") as folder:
-        mesh = DemoMesh(MeshConfig(name=NAME), Path(folder), console)
+        mesh = DemoMesh(MeshConfig(name=NAME, nodes=node_names(NODES)), Path(folder), console)
         failed = _tell(Story(mesh, Path(folder), console), mesh, console)
     if failed is not None:
         console.plain(f"\ndemo: failed at step {failed}")

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-# A wait that lasts this many seconds is worth a line, and another one each time it passes.
+# A wait that lasts this many seconds is worth a line, and for the same thing another one
+# each time that the second number of them passes.
 PATIENCE = 2.0
+AGAIN = 10.0
 
 BOLD, DIM, GREEN, RED = "1", "2", "32", "31"
 
@@ -27,6 +29,7 @@ class Console:
         self._step = 0
         self.title = ""
         self._last = time.monotonic()
+        self._awaited = ""
 
     @classmethod
     def of(cls, out: TextIO, environment: Mapping[str, str] = os.environ) -> Console:
@@ -60,7 +63,9 @@ class Console:
 
     def waiting(self, text: str) -> None:
         """Say what is being waited for, if nothing has been written for a while."""
-        if time.monotonic() - self._last >= PATIENCE:
+        patience = AGAIN if text == self._awaited else PATIENCE
+        if time.monotonic() - self._last >= patience:
+            self._awaited = text
             self.dim(f"waiting: {text}")
 
     def fail(self, text: str) -> None:

@@ -56,6 +56,12 @@ class DemoMesh:
             *arguments,
         ]
 
+    @property
+    def arguments(self) -> list[str]:
+        """What follows `tandem` to bring the mesh up."""
+        nodes = str(len(self.config.nodes))
+        return ["up", "--name", self.config.name, "--nodes", nodes, "-f", str(self._folder)]
+
     def pods(self) -> list[PodRecord]:
         """The mesh's pods as the runner describes them."""
         return MeshPlace(self.config.name).pods()
@@ -63,7 +69,7 @@ class DemoMesh:
     def start(self) -> None:
         """Start `tandem up`; its progress is shown as it comes."""
         self._process = subprocess.Popen(
-            self.tandem("up", "-f", str(self._folder)),
+            self.tandem(self.arguments[0], *self.arguments[3:]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -100,7 +106,10 @@ class DemoMesh:
             return "the control plane is starting"
         self.control.table("pods")
         for node in self.config.nodes:
-            admin_dump(NETNS_DIR / self.config.node_netns(node), f"the agent of {node}")
+            try:
+                admin_dump(NETNS_DIR / self.config.node_netns(node), f"the agent of {node}")
+            except CommandError:
+                return f"the agent of {node} is starting"
         return None
 
     def watch(self, what: str, ask: Callable[[Mapping[str, Any]], str | None]) -> None:

@@ -1,4 +1,4 @@
-"""A client of the control plane's API, over its unix socket.
+"""Clients of the control plane's and the node agents' APIs, over their unix sockets.
 
 Blocking, for the command line and for programs that drive a mesh from outside.
 """
@@ -26,7 +26,7 @@ class ControlUnreachableError(ControlError):
     """Nothing answers on the socket: no mesh, or its control plane is starting again."""
 
     def __init__(self, path: Path, cause: BaseException) -> None:
-        super().__init__(f"the control plane at {path} does not answer: {cause}")
+        super().__init__(f"nothing answers at {path}: {cause}")
         self.path = path
 
 
@@ -73,15 +73,52 @@ class _UnixConnection(HTTPConnection):
             raise
 
 
-class ControlClient:
-    """Asks one mesh's control plane. Every method raises `ControlError`."""
+class UnixClient:
+    """Asks a process of the mesh. Every method raises `ControlError`."""
 
     def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
         self._path = path
         self._timeout = timeout
 
+    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
+        connection = _UnixConnection(self._path, self._timeout)
+        try:
+            connection.request(method, path, None if body is None else body.encode())
+            reply = connection.getresponse()
+            content = reply.read()
+        except (OSError, HTTPException) as error:
+            raise ControlUnreachableError(self._path, error) from error
+        finally:
+            connection.close()
+        if reply.status >= 400:
+            raise ControlRefusedError(reply.status, _message(reply.status, content))
+        return json.loads(content)
+
+
+class NodeClient(UnixClient):
+    """Asks a node's agent for what has no place in the mesh's files."""
+
+    def members(self) -> list[dict[str, str]]:
+        """The enrolled cgroups: `cgroup`, `workload` (namespace/name) and `uid` of each."""
+        answer: list[dict[str, str]] = self._ask("GET", "/members")
+        return answer
+
+    def enroll(self, cgroup: Path, workload: str) -> dict[str, str]:
+        """Have a cgroup's processes count as a workload, namespace/name."""
+        asked = {"cgroup": str(cgroup), "workload": workload}
+        answer: dict[str, str] = self._ask("POST", "/members", json.dumps(asked))
+        return answer
+
+    def unenroll(self, cgroup: Path) -> None:
+        """Take a cgroup out of the mesh."""
+        self._ask("DELETE", f"/members?{urlencode({'cgroup': str(cgroup)})}")
+
+
+class ControlClient(UnixClient):
+    """Asks one mesh's control plane."""
+
     def table(self, kind: str) -> Table:
-        """Return the table of `pods`, `services`, `routes` or `waypoints`."""
+        """Return the table of a kind, as `tandem get` lists it."""
         answer = self._ask("GET", f"/v1/get/{kind}")
         rows = tuple(tuple(_text(cell) for cell in row) for row in answer["rows"])
         return Table(tuple(str(column) for column in answer["columns"]), rows)
@@ -103,24 +140,15 @@ class ControlClient:
         """Delete the objects that a YAML text names."""
         return _applied(self._ask("POST", f"/v1/delete{_from(file)}", text))
 
+    def rotate_root(self) -> dict[str, Any]:
+        """Begin to change the mesh's root; the trusted ones, and when it goes on."""
+        answer: dict[str, Any] = self._ask("POST", "/v1/roots/rotate")
+        return answer
+
     def dump(self) -> dict[str, Any]:
         """Return what the control plane knows: services, workloads, objects, errors."""
         answer: dict[str, Any] = self._ask("GET", "/v1/dump")
         return answer
-
-    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        connection = _UnixConnection(self._path, self._timeout)
-        try:
-            connection.request(method, path, None if body is None else body.encode())
-            reply = connection.getresponse()
-            content = reply.read()
-        except (OSError, HTTPException) as error:
-            raise ControlUnreachableError(self._path, error) from error
-        finally:
-            connection.close()
-        if reply.status >= 400:
-            raise ControlRefusedError(reply.status, _message(reply.status, content))
-        return json.loads(content)
 
 
 def _from(file: Path | None) -> str:

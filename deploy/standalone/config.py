@@ -31,6 +31,13 @@ SERVICE_CIDR4 = IPv4Network("10.96.0.0/16")
 SERVICE_CIDR6 = IPv6Network("fd00:10:96::/112")
 
 MESH_NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+#: Where hosts of ServiceEntries get addresses from, where they have none: Istio's own
+#: (PILOT_IP_AUTOALLOCATE_IPV4_PREFIX and …IPV6_PREFIX).
+ENTRY_CIDR4 = IPv4Network("240.240.0.0/16")
+ENTRY_CIDR6 = IPv6Network("2001:2::/48")
+#: Istio's; and what SPIFFE lets one be made of (SPIFFE ID, 2.1).
+TRUST_DOMAIN = "cluster.local"
+TRUST_DOMAIN_FORM = re.compile(r"[a-z0-9._-]{1,255}")
 NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -45,6 +52,7 @@ class MeshConfig:
     pod_cidr4 is a /16 and pod_cidr6 a /48: node i (from 1) has the i-th /24 and
     /64 of them for its pods, and the 255th is the fabric, where node i is host
     i, the control plane 253 and the machine itself 254.
+    same_node_mtls: pods of one node talk by mutual TLS too, as those of two do.
     """
 
     name: str = "tandem"
@@ -55,7 +63,9 @@ class MeshConfig:
     service_cidr6: IPv6Network = SERVICE_CIDR6
     cluster_id: str = "Kubernetes"
     cluster_domain: str = "cluster.local"
+    trust_domain: str = TRUST_DOMAIN
     log_level: str = "info"
+    same_node_mtls: bool = False
 
     def __post_init__(self) -> None:
         if not MESH_NAME.fullmatch(self.name):
@@ -72,6 +82,11 @@ class MeshConfig:
                 )
         if len(set(self.nodes)) != len(self.nodes):
             raise ConfigError(f"nodes {', '.join(self.nodes)}: each name may occur once")
+        if not TRUST_DOMAIN_FORM.fullmatch(self.trust_domain):
+            raise ConfigError(
+                f"trust domain {self.trust_domain!r}: use lowercase letters, digits, dots, "
+                "dashes and underscores"
+            )
         self._check_ranges()
 
     def _check_ranges(self) -> None:
@@ -202,6 +217,23 @@ class MeshConfig:
         """Where the runner serves ZDS to a node's daemon."""
         return self.state_dir / "nodes" / node / "ztunnel.sock"
 
+    def members_socket(self, node: str) -> Path:
+        """Where a node's daemon takes cgroups into the mesh."""
+        return self.state_dir / "nodes" / node / "members.sock"
+
+    @property
+    def roots_file(self) -> Path:
+        """The trusted roots, written by the control plane."""
+        return self.state_dir / "roots.pem"
+
+    def agent_token(self, node: str) -> Path:
+        """The token of a node's agent."""
+        return self.state_dir / "nodes" / node / "token"
+
+    def pod_token(self, namespace: str, pod: str) -> Path:
+        """The token of a pod that asks for one."""
+        return self.pod_dir(namespace, pod) / "token"
+
     def process_log(self, process: str) -> Path:
         """The log of ``control``, or of ``daemon-<node>``."""
         return self.state_dir / "logs" / f"{process}.log"
@@ -227,9 +259,18 @@ class MeshConfig:
         """A node's root, where the hooks attach."""
         return self.cgroup(mount) / node
 
+    def probe_cgroup(self, mount: Path, node: str) -> Path:
+        """Where a node's probes are made, outside its root; no node's name has a _."""
+        return self.cgroup(mount) / f"{node}_probes"
+
     def pod_cgroup(self, mount: Path, node: str, namespace: str, pod: str) -> Path:
         """A pod's cgroup; each container has a child of it."""
         return self.node_cgroup(mount, node) / "pods" / f"{namespace}_{pod}"
+
+
+def node_names(count: int) -> tuple[str, ...]:
+    """The names of so many nodes."""
+    return tuple(f"node{number}" for number in range(1, count + 1))
 
 
 def digest(text: str) -> str:

@@ -17,11 +17,13 @@ _octets = itertools.count(100, 2)
 def mesh(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MeshHandle]:
-    """A running mesh with the module's MANIFESTS; nothing of it may stay behind."""
+    """A running mesh of the module's MANIFESTS, NODES and OPTIONS; nothing may stay behind."""
     name = "e2e-" + request.module.__name__.rpartition("test_")[2].replace("_", "-")
     folder = tmp_path_factory.mktemp(name) / "mesh"
     folder.mkdir()
-    handle = MeshHandle(name, folder, next(_octets))
+    nodes = getattr(request.module, "NODES", 1)
+    options = getattr(request.module, "OPTIONS", ())
+    handle = MeshHandle(name, folder, next(_octets), nodes, options)
     for file, text in request.module.MANIFESTS.items():
         handle.write(file, text)
     with handle.up():

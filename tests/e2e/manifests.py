@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.support.mesh import PROGRAMS
+
+NO_ANNOTATIONS: Mapping[str, str] = {}
 
 
 def namespace(name: str, **labels: str) -> str:
@@ -20,6 +24,9 @@ def pod(
     namespace: str = "default",
     app: str = "",
     port: int | None = None,
+    annotations: Mapping[str, str] = NO_ANNOTATIONS,
+    node: str = "",
+    account: str = "",
     **labels: str,
 ) -> str:
     """A pod that runs one of the programs; ready when its port answers."""
@@ -30,17 +37,30 @@ def pod(
         else (f"    readinessProbe:\n      tcpSocket:\n        port: {port}\n")
     )
     extra = "".join(f"    istio.io/{k.replace('_', '-')}: {v}\n" for k, v in labels.items())
+    notes = "".join(f'    {key}: "{value}"\n' for key, value in annotations.items())
     return (
         f"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n"
-        f"  labels:\n    app: {app or name}\n    pod: {name}\n{extra}"
-        f"spec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n"
+        + (f"  annotations:\n{notes}" if notes else "")
+        + f"  labels:\n    app: {app or name}\n    pod: {name}\n{extra}"
+        f"spec:\n  terminationGracePeriodSeconds: 1\n"
+        + (f"  nodeName: {node}\n" if node else "")
+        + (f"  serviceAccountName: {account}\n" if account else "")
+        + "  containers:\n  - name: main\n"
         f"    command: [{command}]\n    env:\n    - name: NAME\n      value: {name}\n{probe}"
     )
 
 
-def idle(name: str, namespace: str = "default", **labels: str) -> str:
+def idle(
+    name: str,
+    namespace: str = "default",
+    annotations: Mapping[str, str] = NO_ANNOTATIONS,
+    node: str = "",
+    **labels: str,
+) -> str:
     """A pod to run commands in."""
-    return pod(name, "idle.py", namespace=namespace, **labels)
+    return pod(
+        name, "idle.py", namespace=namespace, annotations=annotations, node=node, **labels
+    )
 
 
 def service(
@@ -94,6 +114,31 @@ def split(v1: int, v2: int, prefix: str = "web", port: int = 80) -> str:
     return (
         f"- backendRefs:\n  - name: {prefix}-v1\n    port: {port}\n    weight: {v1}\n"
         f"  - name: {prefix}-v2\n    port: {port}\n    weight: {v2}\n"
+    )
+
+
+def allow(name: str, namespace: str, rules: str, app: str = "", action: str = "ALLOW") -> str:
+    """A policy of a namespace or of its pods of an app; rules: YAML, unindented."""
+    indented = "".join(f"  {line}\n" for line in rules.strip().splitlines())
+    return (
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n"
+        f"  name: {name}\n  namespace: {namespace}\nspec:\n"
+        + (f"  selector:\n    matchLabels:\n      app: {app}\n" if app else "")
+        + f"  action: {action}\n  rules:\n{indented}"
+    )
+
+
+def authentication(
+    mode: str, namespace: str = "apps", app: str = "", name: str = "default", **ports: str
+) -> str:
+    """A PeerAuthentication; ports: modes by port, as p8080="STRICT"."""
+    return (
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n"
+        f"  name: {name}\n  namespace: {namespace}\nspec:\n"
+        + (f"  selector:\n    matchLabels:\n      app: {app}\n" if app else "")
+        + f"  mtls:\n    mode: {mode}\n"
+        + ("  portLevelMtls:\n" if ports else "")
+        + "".join(f"    {p.lstrip('p')}:\n      mode: {m}\n" for p, m in ports.items())
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.support.mesh import MeshHandle
 
 
-def process(mesh: MeshHandle, module: str) -> int:
-    """The process that runs a module of ours within this mesh."""
+def process(mesh: MeshHandle, module: str, node: str = "") -> int:
+    """The process that runs a module of ours within this mesh, and for a node."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             arguments = (entry / "cmdline").read_bytes().split(b"\0")
@@ -18,6 +18,7 @@ def process(mesh: MeshHandle, module: str) -> int:
             continue
         if (
             module.encode() in arguments
+            and (not node or f"NODE_NAME={node}".encode() in environment.split(b"\0"))
             and b"-m" in arguments
             and (
                 f"tandem-{mesh.name}" in cgroup

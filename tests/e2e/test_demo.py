@@ -14,7 +14,7 @@ def test_demo_ends_well_and_leaves_nothing() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

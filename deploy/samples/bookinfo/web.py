@@ -31,6 +31,9 @@ IDLE_SECONDS = 75.0
 DRAIN_SECONDS = 0.5
 UPSTREAM_TIMEOUT = 5.0
 POOL_SIZE = 32
+# A connection goes the way that it was made: one that is older is made anew, so that what
+# becomes of the way (a waypoint, say) is soon the way of all requests.
+KEEP_SECONDS = 3.0
 # What a request carries through the whole call tree: who asks, and the trace it is part of.
 FORWARDED = ("end-user", "x-request-id", "traceparent", "tracestate", "baggage")
 USER_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
@@ -211,10 +214,13 @@ def serve(name: str, service: Service, port: int = PORT) -> None:
 
 
 class Upstreams:
-    """Calls other services; keeps idle connections per address, at most `POOL_SIZE` each."""
+    """Calls other services; keeps idle connections per address, at most `POOL_SIZE` each.
+
+    None is used for longer than `KEEP_SECONDS`.
+    """
 
     def __init__(self) -> None:
-        self._idle: dict[str, deque[HTTPConnection]] = {}
+        self._idle: dict[str, deque[tuple[HTTPConnection, float]]] = {}
 
     def get(self, address: str, path: str, headers: Mapping[str, str]) -> Response:
         """GET http://`address``path`; a service out of reach is answered with 503.
@@ -223,31 +229,45 @@ class Upstreams:
         the request is a GET, so sending it twice does no harm (RFC 9110, section 9.2.2).
         """
         idle = self._idle.setdefault(address, deque(maxlen=POOL_SIZE))
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = HTTPConnection(address, timeout=UPSTREAM_TIMEOUT)
+        connection, since = self._take(idle, address)
         reused = connection.sock is not None
         try:
-            return self._exchange(idle, connection, path, headers)
+            return self._exchange(idle, (connection, since), path, headers)
         except (ConnectionError, HTTPException) as error:
             if not reused:
                 return _unreachable(address, error)
         except OSError as error:
             return _unreachable(address, error)
-        connection = HTTPConnection(address, timeout=UPSTREAM_TIMEOUT)
         try:
-            return self._exchange(idle, connection, path, headers)
+            return self._exchange(idle, self._new(address), path, headers)
         except (OSError, HTTPException) as error:
             return _unreachable(address, error)
 
     @staticmethod
+    def _new(address: str) -> tuple[HTTPConnection, float]:
+        return HTTPConnection(address, timeout=UPSTREAM_TIMEOUT), time.monotonic()
+
+    def _take(
+        self, idle: deque[tuple[HTTPConnection, float]], address: str
+    ) -> tuple[HTTPConnection, float]:
+        """The connection that was used last, unless it is too old, or a new one."""
+        while True:
+            try:
+                connection, since = idle.pop()
+            except IndexError:
+                return self._new(address)
+            if time.monotonic() - since < KEEP_SECONDS:
+                return connection, since
+            connection.close()
+
+    @staticmethod
     def _exchange(
-        idle: deque[HTTPConnection],
-        connection: HTTPConnection,
+        idle: deque[tuple[HTTPConnection, float]],
+        kept: tuple[HTTPConnection, float],
         path: str,
         headers: Mapping[str, str],
     ) -> Response:
+        connection = kept[0]
         try:
             connection.request("GET", path, headers=dict(headers))
             reply = connection.getresponse()
@@ -256,7 +276,7 @@ class Upstreams:
             connection.close()
             raise
         if connection.sock is not None:
-            idle.append(connection)
+            idle.append(kept)
         return Response(reply.status, body, reply.headers.get("content-type", ""))
 
 

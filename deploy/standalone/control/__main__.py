@@ -10,7 +10,7 @@ from dataclasses import replace
 from deploy.standalone.control import app
 from deploy.standalone.control.address import own_address
 from deploy.standalone.control.config import parse
-from deploy.standalone.control.errors import ConfigError
+from deploy.standalone.control.errors import CaError, ConfigError, StateError
 from ztunnel_compat.runtime.log import configure
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         if not config.xds_address:
             config = replace(config, xds_address=f"{own_address()}:{config.ads_port}")
         asyncio.run(app.run(config))
-    except ConfigError as error:
+    except (ConfigError, CaError, StateError) as error:
         logger.error("%s", error)
         return 2
     return 0

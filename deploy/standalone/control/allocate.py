@@ -12,12 +12,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from xxhash import xxh64_intdigest
 
-from deploy.standalone.control.objects import Family, FamilyPolicy, IpAddress, Service
+from deploy.standalone.control.objects import (
+    Family,
+    FamilyPolicy,
+    IpAddress,
+    IpNetwork,
+    Service,
+)
 from deploy.standalone.control.problems import Problem
 
 DNS_HOST = 10
 
-IpNetwork = IPv4Network | IPv6Network
 ServiceName = tuple[str, str]
 
 

@@ -8,15 +8,22 @@ from contextlib import AsyncExitStack
 
 from deploy.standalone.control.ads.gate import Gate
 from deploy.standalone.control.ads.server import AdsService
-from deploy.standalone.control.ads.server import serve as serve_ads
 from deploy.standalone.control.api.handlers import Api
 from deploy.standalone.control.api.server import serve as serve_api
+from deploy.standalone.control.auth.desk import TokenDesk
+from deploy.standalone.control.auth.guard import Guard
+from deploy.standalone.control.auth.tokens import Tokens
+from deploy.standalone.control.ca.authority import Authority, CaSettings, server_names
+from deploy.standalone.control.ca.service import CertificateService
 from deploy.standalone.control.config import ControlConfig
-from deploy.standalone.control.derive import Settings
 from deploy.standalone.control.engine import Engine
 from deploy.standalone.control.files import ManifestFiles
+from deploy.standalone.control.names import NameWatcher, Resolver
+from deploy.standalone.control.objects import CLUSTER_DOMAIN
+from deploy.standalone.control.server import serve
 from deploy.standalone.control.state import StateStore
 from deploy.standalone.control.translate.workloads import CLUSTER_ID
+from deploy.standalone.control.view import Settings
 from deploy.standalone.control.waypoints import WaypointSettings
 from ztunnel_compat.runtime.tasks import Tasks, until_signal
 
@@ -26,33 +33,44 @@ GRACE = 0.5
 
 
 async def run(config: ControlConfig) -> None:
-    """Serve until SIGTERM or SIGINT; raises ConfigError, and what ended a task.
+    """Serve until SIGTERM or SIGINT; raises ControlError, and what ended a task.
 
     The order matters to a runner that sees this process come back: nothing
     answers before there is something true to say.
     """
     settings = Settings(
-        nodes=config.nodes,
+        nodes=tuple(config.nodes),
         ranges=config.ranges,
-        waypoints=WaypointSettings(CLUSTER_ID, config.xds_address),
+        waypoints=WaypointSettings(CLUSTER_ID, config.xds_address, config.roots),
+        trust_domain=config.trust_domain,
     )
+    authority = await Authority.open(ca_settings(config))
     engine = Engine(settings, StateStore(config.own_dir))
     files = ManifestFiles(config.files, engine)
     gate = Gate(config.nodes)
-    ads = AdsService(engine, gate)
+    tokens = Tokens(authority.token_key)
+    guard = Guard(tokens, engine, gate, config.nodes)
+    ads = AdsService(engine, gate, guard)
+    desk = TokenDesk(tokens, engine, config.nodes)
     async with AsyncExitStack() as stack:
         await files.read_all()
         await engine.step()
         quieten_collector()
-        server, port = await serve_ads(ads, config.listen)
+        certificates = CertificateService(authority, guard)
+        server, port = await serve(ads, certificates, authority, config.listen)
         stack.push_async_callback(server.stop, GRACE)
         tasks = await stack.enter_async_context(Tasks())
         tasks.spawn(engine.run(), "views")
         tasks.spawn(files.run(), "watched files")
-        api = await serve_api(Api(engine, ads, gate).application(), config.socket)
+        tasks.spawn(authority.run(), "certificate authority")
+        resolver = Resolver(config.resolver_netns)
+        stack.callback(resolver.close)
+        NameWatcher(engine, tasks, resolver.lookup)
+        handlers = Api(engine, ads, gate, desk, authority)
+        api = await serve_api(handlers.application(), config.socket)
         stack.push_async_callback(api.cleanup)
         logger.info(
-            "mesh %s: %d objects, ADS on port %d, told to pods as %s, API at %s",
+            "mesh %s: %d objects, ADS and CA on port %d, told to pods as %s, API at %s",
             config.mesh,
             len(engine.catalog.objects()),
             port,
@@ -62,6 +80,16 @@ async def run(config: ControlConfig) -> None:
         tasks.spawn(open_gate(gate, engine), "first statuses")
         await tasks.wait(until_signal())
         logger.info("asked to end")
+
+
+def ca_settings(config: ControlConfig) -> CaSettings:
+    """The authority's part of the configuration."""
+    return CaSettings(
+        folder=config.own_dir / "ca",
+        roots=config.roots,
+        trust_domain=config.trust_domain,
+        server_names=server_names(config.xds_address, config.listen, CLUSTER_DOMAIN),
+    )
 
 
 def quieten_collector() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeVar
 
+from deploy.standalone.config import TRUST_DOMAIN, TRUST_DOMAIN_FORM
 from deploy.standalone.control.allocate import Ranges
 from deploy.standalone.control.errors import ConfigError
+from deploy.standalone.control.objects import IpAddress
 from deploy.standalone.control.watch import absolute
 
 ADS_PORT = 15012
@@ -22,17 +24,21 @@ N = TypeVar("N", IPv4Network, IPv6Network)
 @dataclass(frozen=True, slots=True)
 class ControlConfig:
     """A control plane. listen, xds_address: ``address:port`` of ADS, here and as pods
-    reach it; the latter empty for an address of this network namespace.
+    reach it; the latter empty for an address of this network namespace. nodes: where the
+    agent of each calls from.
+    resolver_netns: where the machine's resolvers are reached; None for here.
     """
 
     mesh: str
     state_dir: Path
     files: tuple[Path, ...]
     ranges: Ranges
-    nodes: tuple[str, ...]
+    nodes: Mapping[str, frozenset[IpAddress]]
     listen: str
     xds_address: str
     log_level: str
+    resolver_netns: Path | None = None
+    trust_domain: str = TRUST_DOMAIN
 
     @property
     def ads_port(self) -> str:
@@ -43,6 +49,11 @@ class ControlConfig:
     def socket(self) -> Path:
         """The API's socket."""
         return self.state_dir / "control.sock"
+
+    @property
+    def roots(self) -> Path:
+        """The trusted roots, for everybody to read."""
+        return self.state_dir / "roots.pem"
 
     @property
     def own_dir(self) -> Path:
@@ -64,13 +75,24 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--service-cidr4", default="", help="addresses of Services, IPv4")
     parser.add_argument("--service-cidr6", default="", help="addresses of Services, IPv6")
-    parser.add_argument("--node", action="append", default=[], help="a node; may be repeated")
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="NAME=ADDRESS[,ADDRESS]",
+        help="a node, and where its agent calls from; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust-domain", default=TRUST_DOMAIN, metavar="DOMAIN",
+        help="of all identities in the mesh (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--listen", default=f"[::]:{ADS_PORT}", help="where ADS listens (default: %(default)s)"
     )
     parser.add_argument(
         "--xds-address", default="", metavar="ADDRESS:PORT",
         help="where pods reach ADS, told to waypoints (default: this netns's own address)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resolver-netns", type=Path, metavar="FILE",
+        help="the network namespace that host names are resolved in (default: this one)",
     )  # fmt: skip
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warn", "error")
@@ -83,8 +105,14 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
     found = make_parser().parse_args(arguments)
     if not found.node:
         raise ConfigError("--node: name at least one node")
-    if len(set(found.node)) != len(found.node):
+    nodes = dict(map(read_node, found.node))
+    if len(nodes) != len(found.node):
         raise ConfigError(f"--node: {', '.join(found.node)}: each name may occur once")
+    if not TRUST_DOMAIN_FORM.fullmatch(found.trust_domain):
+        raise ConfigError(
+            f"--trust-domain: {found.trust_domain!r}: use lowercase letters, digits, dots, "
+            "dashes and underscores"
+        )
     ranges = Ranges(
         network("--service-cidr4", found.service_cidr4, IPv4Network),
         network("--service-cidr6", found.service_cidr6, IPv6Network),
@@ -96,11 +124,23 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
         state_dir=found.state_dir,
         files=absolute(found.file),
         ranges=ranges,
-        nodes=tuple(found.node),
+        nodes=nodes,
         listen=found.listen,
         xds_address=found.xds_address,
         log_level=found.log_level,
+        resolver_netns=found.resolver_netns,
+        trust_domain=found.trust_domain,
     )
+
+
+def read_node(text: str) -> tuple[str, frozenset[IpAddress]]:
+    """A node and its agent's addresses; raises ConfigError."""
+    name, _, addresses = text.partition("=")
+    try:
+        found = frozenset(map(ipaddress.ip_address, addresses.split(",")))
+    except ValueError as error:
+        raise ConfigError(f"--node {text}: expected NAME=ADDRESS[,ADDRESS]: {error}") from error
+    return name, found
 
 
 def network(argument: str, text: str, kind: type[N]) -> N | None:

@@ -7,99 +7,50 @@ changed, and a look at the rest.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
-from deploy.standalone.control.allocate import (
-    Allocations,
-    Ranges,
-    ServiceName,
-    allocate,
-)
+from deploy.standalone.control.allocate import allocate
+from deploy.standalone.control.authentication import Authentications, age_order
 from deploy.standalone.control.catalog import Catalog
+from deploy.standalone.control.hosts import Hosts, allocate_hosts, find_hosts
 from deploy.standalone.control.membership import (
     check_gateway,
     is_enrolled,
+    waypoint_of_entry,
     waypoint_of_pod,
     waypoint_of_service,
 )
 from deploy.standalone.control.memo import Memo, Same
-from deploy.standalone.control.objects import Family, IpAddress, Service
+from deploy.standalone.control.objects import Labels
+from deploy.standalone.control.outsides import (
+    Names,
+    OutsideView,
+    hosts_selecting,
+    look_outside,
+    wanted_names,
+)
 from deploy.standalone.control.pods import DesiredPod, PodName
 from deploy.standalone.control.problems import Problem
-from deploy.standalone.control.rollout import Revisions, Rollout, Statuses, is_ready, roll_out
-from deploy.standalone.control.snapshot import (
-    Endpoint,
-    Snapshot,
-    make_snapshot,
-    pod_json,
-    service_json,
-)
-from deploy.standalone.control.translate.attachments import (
-    AttachedRoute,
-    Attachments,
-    attach,
-)
-from deploy.standalone.control.translate.resources import (
-    Contents,
-    Resource,
-    pack,
-    pack_service,
-)
-from deploy.standalone.control.translate.routes import configuration_name, route_configuration
-from deploy.standalone.control.translate.services import service_address, service_name
-from deploy.standalone.control.translate.workloads import workload_address, workload_name
-from deploy.standalone.control.waypoints import WaypointSettings
+from deploy.standalone.control.rollout import Rollout, Statuses, is_ready, roll_out
+from deploy.standalone.control.schedule import nodes_of
+from deploy.standalone.control.selected import policies_of
+from deploy.standalone.control.served import make_contents, snapshot_of
+from deploy.standalone.control.snapshot import Endpoint, Snapshot
+from deploy.standalone.control.translate.attachments import attach
+from deploy.standalone.control.translate.destinations import find_destinations
+from deploy.standalone.control.translate.frontends import find_frontends
+from deploy.standalone.control.translate.policies import policy_name, translate, unsent
+from deploy.standalone.control.translate.ports import check_transports
+from deploy.standalone.control.translate.resources import Contents
+from deploy.standalone.control.translate.workloads import PodView
+from deploy.standalone.control.view import Carried, Settings, View
 from deploy.standalone.control.world import Name, World, build
 
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What stays the same as long as the process runs."""
-
-    nodes: tuple[str, ...]
-    ranges: Ranges
-    waypoints: WaypointSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What a step hands to the next one, and what a restart finds on disk.
-
-    waypoints: those that have been ready once, and are used since.
-    """
-
-    addresses: Mapping[ServiceName, tuple[IpAddress, ...]] = field(default_factory=dict)
-    revisions: Revisions = field(default_factory=dict)
-    waypoints: frozenset[Name] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class PodView:
-    """A pod with what its labels came to."""
-
-    pod: DesiredPod
-    enrolled: bool
-    waypoint: Name | None
-    services: tuple[Service, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Everything that is served."""
-
-    world: World
-    allocations: Allocations
-    attachments: Attachments
-    pods: Mapping[PodName, PodView]
-    endpoints: Mapping[Name, tuple[Endpoint, ...]]
-    service_waypoints: Mapping[Name, Name | None]
-    statuses: Statuses
-    contents: Contents
-    snapshot: Snapshot
-    problems: tuple[Problem, ...]
-    carried: Carried
+#: The endpoints of Services, and those of ServiceEntries' hosts.
+Endpoints = dict[Name, tuple[Endpoint, ...]]
+NOBODY = "no pod is selected"
 
 
 def derive(
@@ -114,37 +65,100 @@ def derive(
         (Same(world), before.addresses),
         lambda: allocate(world.services.values(), before.addresses, settings.ranges),
     )
-    rollout = roll_out(world, before.revisions, statuses, settings.nodes, memo)
+    hosts = memo.get("hosts", (Same(world),), lambda: find_hosts(world))
+    nodes = memo.get("nodes", (Same(world),), lambda: nodes_of(settings.nodes, world.nodes))
+    seen = age_order(before.authentications, world.authentications)
+    authentications = memo.get(
+        "authentications",
+        (Same(world), seen),
+        lambda: Authentications(world.authentications, seen),
+    )
+    rollout = roll_out(
+        world, before.revisions, statuses, memo, nodes=nodes, places=before.places
+    )
     current = {
         name: status
         for name, status in statuses.items()
         if (pod := rollout.pods.get(name)) and pod.uid == status.uid
     }
     waypoints = ready_once(world, rollout, current, before.waypoints)
-    problems: set[Problem] = set()
     chosen = {name: waypoint_of_service(each, world) for name, each in world.services.items()}
-    problems |= {choice.problem for choice in chosen.values() if choice.problem}
-    attachments = attach(world, {name for name, choice in chosen.items() if choice.gateway})
-    pods = look_at_pods(world, rollout, waypoints, problems)
-    endpoints = endpoints_of(pods, current)
+    entry_choices = {n: waypoint_of_entry(each, world) for n, each in world.entries.items()}
+    frontends = memo.get(
+        "frontends",
+        (Same(world), Same(hosts)),
+        lambda: find_frontends(
+            world,
+            hosts,
+            {name: choice.gateway for name, choice in chosen.items()},
+            {name: choice.gateway for name, choice in entry_choices.items()},
+        ),
+    )
+    destinations = memo.get(
+        "destinations", (Same(frontends),), lambda: find_destinations(world, frontends)
+    )
+    attachments = memo.get(
+        "attachments",
+        (Same(destinations),),
+        lambda: attach(world, frontends, destinations),
+    )
+    pods, problems = look_at_pods(world, hosts, rollout, waypoints, authentications)
+    wanted = wanted_names(world, hosts)
+    names: Names = {name: ips for name, ips in before.names.items() if name in wanted}
+    outsides, outside_choices = look_outside(world, hosts, names, waypoints, authentications)
+    policies = {
+        name: memo.get(("policy", name), (policy,), partial(translate, policy))
+        for name, policy in world.policies.items()
+    }
+    endpoints, host_endpoints = endpoints_of(pods, current, outsides.values())
+    for choice in (*chosen.values(), *entry_choices.values(), *outside_choices):
+        problems |= {choice.problem} if choice.problem else set()
     problems |= {*world.problems, *catalog.problems(), *allocations.problems}
-    problems |= {*rollout.problems, *attachments.problems}
+    problems |= {*rollout.problems, *attachments.problems, *hosts.problems}
     problems |= {p for p in map(check_gateway, world.gateways.values()) if p}
-    problems |= idle_services(world, pods)
+    problems |= {p for each in policies.values() for p in each.problems}
+    problems |= {p for each in world.services.values() for p in check_transports(each)}
+    problems |= idle(world, pods, outsides) | unknown_nodes(world, settings)
+    problems |= idle_policies(world, pods, outsides)
+    problems |= authentications.problems(labelled(pods, outsides))
     view = View(
         world=world,
+        nodes=nodes,
         allocations=allocations,
         attachments=attachments,
+        destinations=destinations,
+        hosts=hosts,
         pods=pods,
+        outsides=outsides,
+        policies=policies,
+        authentications=authentications,
         endpoints=endpoints,
+        host_endpoints=host_endpoints,
         service_waypoints={n: choice.in_force(waypoints) for n, choice in chosen.items()},
+        host_waypoints={
+            key: entry_choices[(host.entry.namespace, host.entry.name)].in_force(waypoints)
+            for key, host in hosts.by_key.items()
+        },
+        wanted_names=wanted,
         statuses=current,
         contents=Contents(),
         snapshot=Snapshot(),
         problems=tuple(sorted(problems)),
-        carried=Carried(allocations.addresses, rollout.revisions, waypoints),
+        carried=Carried(
+            addresses=allocations.addresses,
+            revisions=rollout.revisions,
+            places=rollout.places,
+            authentications=seen,
+            waypoints=waypoints,
+            vips=allocate_hosts(hosts.by_key.values(), before.vips),
+            names=names,
+        ),
     )
-    view = replace(view, contents=make_contents(view, memo), snapshot=snapshot_of(view, memo))
+    view = replace(
+        view,
+        contents=make_contents(view, settings.trust_domain, memo),
+        snapshot=snapshot_of(view, memo),
+    )
     memo.end_round()
     return view
 
@@ -167,122 +181,122 @@ def ready_once(
 
 
 def look_at_pods(
-    world: World, rollout: Rollout, waypoints: frozenset[Name], problems: set[Problem]
-) -> dict[PodName, PodView]:
-    """Follow each pod's labels; what is wrong with them is added to problems."""
+    world: World,
+    hosts: Hosts,
+    rollout: Rollout,
+    waypoints: frozenset[Name],
+    authentications: Authentications,
+) -> tuple[dict[PodName, PodView], set[Problem]]:
+    """Follow each pod's labels; also what is wrong with them."""
     views = {}
+    problems = set()
     for name, pod in rollout.pods.items():
         choice = waypoint_of_pod(pod, world)
         if choice.problem:
             problems.add(choice.problem)
-        views[name] = PodView(
-            pod=pod,
-            enrolled=is_enrolled(pod, world.namespace(pod.namespace)),
-            waypoint=choice.in_force(waypoints),
-            services=world.selectors.selecting(pod.namespace, pod.template.labels),
+        views[name] = look_at_pod(
+            pod, world, hosts, choice.in_force(waypoints), authentications
         )
-    return views
+    return views, problems
+
+
+def look_at_pod(
+    pod: DesiredPod,
+    world: World,
+    hosts: Hosts,
+    waypoint: Name | None,
+    authentications: Authentications,
+) -> PodView:
+    """What a pod's labels, and its node's, come to."""
+    namespace, labels = pod.namespace, pod.template.labels
+    return PodView(
+        pod=pod,
+        enrolled=is_enrolled(pod, world.namespace(namespace)),
+        waypoint=waypoint,
+        services=world.selectors.selecting(namespace, labels),
+        hosts=hosts_selecting(namespace, labels, world, hosts),
+        policies=policies_of(namespace, labels, world, authentications),
+        locality=world.locality(pod.node),
+    )
 
 
 def endpoints_of(
-    pods: Mapping[PodName, PodView], statuses: Statuses
-) -> dict[Name, tuple[Endpoint, ...]]:
-    """The pods behind each Service that have addresses and haven't ended."""
+    pods: Mapping[PodName, PodView], statuses: Statuses, outsides: Iterable[OutsideView]
+) -> tuple[Endpoints, Endpoints]:
+    """Who is behind each Service, and each host, has addresses and hasn't ended."""
     found: dict[Name, list[Endpoint]] = defaultdict(list)
+    of_hosts: dict[Name, list[Endpoint]] = defaultdict(list)
+
+    def add(endpoint: Endpoint, of: PodView | OutsideView) -> None:
+        for service in of.services:
+            found[(service.namespace, service.name)].append(endpoint)
+        for host in of.hosts:
+            of_hosts[host.key].append(endpoint)
+
     for name, view in pods.items():
         status = statuses.get(name)
-        if status is None or not status.serving:
-            continue
-        for service in view.services:
-            found[(service.namespace, service.name)].append(Endpoint(view.pod, status))
-    return {name: tuple(endpoints) for name, endpoints in found.items()}
+        if status is not None and status.serving and (view.services or view.hosts):
+            add(Endpoint(view.pod.name, view.pod, status.ips, status.ready), view)
+    for outside in outsides:
+        if outside.ips:
+            add(Endpoint(outside.name, outside.outside, outside.ips, ready=True), outside)
+    return (
+        {name: tuple(endpoints) for name, endpoints in found.items()},
+        {name: tuple(endpoints) for name, endpoints in of_hosts.items()},
+    )
 
 
-def idle_services(world: World, pods: Mapping[PodName, PodView]) -> set[Problem]:
-    """Report Services that no pod is behind, which refuse every connection."""
-    selected = {
-        (service.namespace, service.name) for view in pods.values() for service in view.services
-    }
-    return {
-        service.origin.notice("spec.selector", "no pod is selected: connections are refused")
+def idle(
+    world: World, pods: Mapping[PodName, PodView], outsides: Mapping[str, OutsideView]
+) -> set[Problem]:
+    """Report services that nothing is behind, which refuse every connection."""
+    views: list[PodView | OutsideView] = [*pods.values(), *outsides.values()]
+    selected = {(s.namespace, s.name) for view in views for s in view.services}
+    found = {
+        service.origin.notice("spec.selector", f"{NOBODY}: connections are refused")
         for name, service in world.services.items()
         if name not in selected and service.gateway is None
     }
-
-
-def make_contents(view: View, memo: Memo) -> Contents:
-    """Every resource of the stream, for daemons and for waypoints."""
-    plain: dict[str, Resource] = {}
-    routed: dict[str, Resource] = {}
-    for name, pod in view.pods.items():
-        status = view.statuses.get(name)
-        if status is None or not status.serving:
-            continue
-        uid = workload_name(pod.pod)
-        inputs = (pod, status.ips, status.ready)
-        plain[uid] = memo.get(("workload", name), inputs, partial(pack_pod, uid, pod, view))
-    for name, service in view.world.services.items():
-        routes = view.attachments.routes.get(name, {})
-        described = (
-            service,
-            view.allocations.addresses[name],
-            view.allocations.families[name],
-            view.service_waypoints[name],
-        )
-        key = service_name(service)
-        plain[key], routed[key] = memo.get(
-            ("service", name),
-            (*described, routes),
-            partial(pack_routed, key, described, routes),
-        )
-    return Contents(plain, {**plain, **routed})
-
-
-def pack_pod(uid: str, view: PodView, whole: View) -> Resource:
-    """A pod's resource."""
-    status = whole.statuses[view.pod.full_name]
-    address = workload_address(
-        view.pod, status, view.services, enrolled=view.enrolled, waypoint=view.waypoint
-    )
-    return pack(uid, address)
-
-
-def pack_routed(
-    key: str,
-    described: tuple[Service, tuple[IpAddress, ...], tuple[Family, ...], Name | None],
-    routes: Mapping[int, tuple[AttachedRoute, ...]],
-) -> tuple[Resource, Resource]:
-    """A service's resource, for daemons and for waypoints."""
-    service = described[0]
-    configurations = {
-        configuration_name(port, service.hostname): route_configuration(
-            service.hostname, port, attached
-        )
-        for port, attached in sorted(routes.items())
+    entries = {host.entry.key for view in views for host in view.hosts}
+    found |= {
+        entry.origin.notice("spec.workloadSelector", f"{NOBODY}: connections are refused")
+        for entry in world.entries.values()
+        if entry.selector and entry.key not in entries
     }
-    return pack_service(key, service_address(*described), configurations)
+    return found | {
+        entry.origin.notice("spec.endpoints", f"{view.outside.address} has no address so far")
+        for view in outsides.values()
+        if not view.ips and (entry := world.entries.get((view.namespace, view.name)))
+    }
 
 
-def snapshot_of(view: View, memo: Memo) -> Snapshot:
-    """What the runner gets; pods without a node wait until they have one."""
-    pods = [
-        memo.get(
-            ("pod json", name),
-            (each.pod, each.enrolled),
-            partial(pod_json, each.pod, enrolled=each.enrolled),
+def idle_policies(
+    world: World, pods: Mapping[PodName, PodView], outsides: Mapping[str, OutsideView]
+) -> set[Problem]:
+    """Report policies whose selector nobody has the labels of."""
+    views: list[PodView | OutsideView] = [*pods.values(), *outsides.values()]
+    named = {policy for view in views for policy in view.policies}
+    return {
+        policy.origin.notice("spec.selector", f"{NOBODY}: the policy holds for nobody")
+        for policy in world.policies.values()
+        if policy.selector and policy_name(policy) not in named and unsent(policy) is None
+    }
+
+
+def labelled(
+    pods: Mapping[PodName, PodView], outsides: Mapping[str, OutsideView]
+) -> Iterator[tuple[str, Labels]]:
+    """Namespace and labels of every workload."""
+    yield from ((view.pod.namespace, view.pod.template.labels) for view in pods.values())
+    yield from ((view.namespace, view.labels) for view in outsides.values())
+
+
+def unknown_nodes(world: World, settings: Settings) -> set[Problem]:
+    """Report Nodes that the mesh doesn't have."""
+    return {
+        node.origin.notice(
+            "metadata.name", f"without effect: the mesh's nodes are {', '.join(settings.nodes)}"
         )
-        for name, each in sorted(view.pods.items(), key=lambda item: item[0])
-        if each.pod.node
-    ]
-    services = []
-    for name, service in sorted(view.world.services.items(), key=lambda item: item[0]):
-        inputs = (
-            service,
-            view.allocations.addresses[name],
-            view.allocations.families[name],
-            view.endpoints.get(name, ()),
-        )
-        services.append(
-            memo.get(("service json", name), inputs, partial(service_json, *inputs))
-        )
-    return make_snapshot(pods, services)
+        for name, node in world.nodes.items()
+        if name not in settings.nodes
+    }

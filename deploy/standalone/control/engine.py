@@ -14,12 +14,15 @@ from dataclasses import replace
 
 from deploy.standalone.control.applied import Change, Outcome
 from deploy.standalone.control.catalog import Catalog
-from deploy.standalone.control.derive import Carried, Settings, View, derive
+from deploy.standalone.control.derive import derive
 from deploy.standalone.control.errors import StateError, UnknownError
 from deploy.standalone.control.memo import Memo
+from deploy.standalone.control.objects import IpAddress
+from deploy.standalone.control.outsides import Names
 from deploy.standalone.control.pods import PodName, PodStatus
 from deploy.standalone.control.problems import Level, Problem
 from deploy.standalone.control.state import StateStore
+from deploy.standalone.control.view import Carried, Settings, View
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Engine:
         self.catalog = store.load_catalog()
         self.carried = store.load_carried(self.catalog)
         self.statuses: dict[PodName, PodStatus] = {}
+        self.names = dict(self.carried.names)
         self.listeners: list[Listener] = []
         self.view = derive(Catalog(), {}, Carried(), settings, Memo())
         self.saved: tuple[Catalog | None, Carried | None] = (None, None)
@@ -70,6 +74,12 @@ class Engine:
             )
         if self.statuses.get(name) != status:
             self.statuses[name] = status
+            self.touch()
+
+    def set_name(self, name: str, addresses: tuple[IpAddress, ...]) -> None:
+        """Take what a host name stands for."""
+        if self.names.get(name) != addresses:
+            self.names[name] = addresses
             self.touch()
 
     async def change(self, change: Change, text: str, file: str) -> Outcome:
@@ -107,13 +117,15 @@ class Engine:
         """Make one view of the inputs as they are now, and publish it."""
         self.dirty.clear()
         goal, catalog = self.wanted, self.catalog
-        statuses = dict(self.statuses)
-        view = await asyncio.to_thread(self.make, catalog, statuses)
+        statuses, names = dict(self.statuses), dict(self.names)
+        view = await asyncio.to_thread(self.make, catalog, statuses, names)
         self.carried = view.carried
         before, self.view = self.view, view
         for name in self.statuses.keys() - view.statuses.keys():
             if self.statuses[name] == statuses.get(name):
                 del self.statuses[name]
+        for host in names.keys() - view.wanted_names:
+            self.names.pop(host, None)
         self.reached = goal
         report(before.problems, view.problems)
         for listener in self.listeners:
@@ -121,9 +133,10 @@ class Engine:
         reached, self.published = self.published, asyncio.Event()
         reached.set()
 
-    def make(self, catalog: Catalog, statuses: dict[PodName, PodStatus]) -> View:
+    def make(self, catalog: Catalog, statuses: dict[PodName, PodStatus], names: Names) -> View:
         """Derive a view and keep what a restart needs, in a worker thread."""
-        view = derive(catalog, statuses, self.carried, self.settings, self.memo)
+        before = replace(self.carried, names=names)
+        view = derive(catalog, statuses, before, self.settings, self.memo)
         saved_catalog, saved_carried = self.saved
         # Revisions aren't kept: what pods are made from is in the catalog.
         lasting = replace(view.carried, revisions={})

@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from deploy.standalone.control.istioapi import (
+    AuthorizationPolicy,
+    PeerAuthentication,
+    ServiceEntry,
+    WorkloadEntry,
+)
 from deploy.standalone.control.objects import (
     Deployment,
     Key,
     Labels,
     Namespace,
+    Node,
     Pod,
     Service,
     ServiceAccount,
 )
 from deploy.standalone.control.problems import Origin
+from deploy.standalone.control.routing import RouteRule, StreamRule
+from deploy.standalone.control.trafficapi import DestinationRule, VirtualService
 
 WAYPOINT_CLASSES = ("tandem-waypoint", "istio-waypoint")
 HBONE_PORT = 15008
@@ -56,96 +65,66 @@ class Gateway:
         return Key("Gateway", self.namespace, self.name)
 
 
-class MatchKind(StrEnum):
-    """How a text is matched; PREFIX counts whole path segments."""
-
-    EXACT = "Exact"
-    PREFIX = "PathPrefix"
-    REGEX = "RegularExpression"
-
-
-@dataclass(frozen=True, slots=True)
-class PathMatch:
-    """A path to match."""
-
-    kind: MatchKind
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class ValueMatch:
-    """A header or query parameter to match, EXACT or REGEX."""
-
-    kind: MatchKind
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouteMatch:
-    """Everything of it must match."""
-
-    path: PathMatch = PathMatch(MatchKind.PREFIX, "/")
-    headers: tuple[ValueMatch, ...] = ()
-    query: tuple[ValueMatch, ...] = ()
-    method: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BackendRef:
-    """A Service to send a share of the requests to. path: its place, for errors."""
-
-    namespace: str
-    name: str
-    port: int
-    weight: int
-    origin: Origin = field(compare=False)
-    path: str = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRule:
-    """One of the matches leads to the backends. timeout: seconds, 0 for none."""
-
-    matches: tuple[RouteMatch, ...]
-    backends: tuple[BackendRef, ...]
-    timeout: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class ParentRef:
-    """A Service whose requests are routed; port and section narrow it."""
+    """A Service, or ServiceEntry, whose requests are routed; port and section narrow it.
 
+    One of another namespace is asked by the route's own namespace only.
+    """
+
+    namespace: str
     name: str
     port: int | None
     section: str
     origin: Origin = field(compare=False)
     path: str = field(compare=False)
+    kind: str = "Service"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """Rules for the requests to Services of its namespace."""
+    """Rules for requests. kind: HTTPRoute, or GRPCRoute, whose requests are gRPC's."""
 
     namespace: str
     name: str
     parents: tuple[ParentRef, ...]
     rules: tuple[RouteRule, ...]
     origin: Origin = field(compare=False)
+    kind: str = "HTTPRoute"
 
     @property
     def key(self) -> Key:
         """What names this object."""
-        return Key("HTTPRoute", self.namespace, self.name)
+        return Key(self.kind, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRoute:
+    """Where connections go. kind: TCPRoute, or TLSRoute, which knows server names."""
+
+    namespace: str
+    name: str
+    kind: str
+    parents: tuple[ParentRef, ...]
+    rules: tuple[StreamRule, ...]
+    origin: Origin = field(compare=False)
+
+    @property
+    def key(self) -> Key:
+        """What names this object."""
+        return Key(self.kind, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceGrant:
-    """HTTPRoutes of namespaces may name Services of this one; names: () for all."""
+    """Routes of these kinds and namespaces may name Services of this one.
+
+    names: of Services, where everything isn't set.
+    """
 
     namespace: str
     name: str
-    from_namespaces: tuple[str, ...]
+    sources: tuple[tuple[str, str], ...]
     names: tuple[str, ...]
     everything: bool
     origin: Origin = field(compare=False)
@@ -155,9 +134,9 @@ class ReferenceGrant:
         """What names this object."""
         return Key("ReferenceGrant", self.namespace, self.name)
 
-    def allows(self, namespace: str, service: str) -> bool:
-        """Whether a route of that namespace may name that Service of this one."""
-        return namespace in self.from_namespaces and (self.everything or service in self.names)
+    def allows(self, kind: str, namespace: str, service: str) -> bool:
+        """Whether such a route of that namespace may name that Service of this one."""
+        return (kind, namespace) in self.sources and (self.everything or service in self.names)
 
 
 ClusterObject = (
@@ -168,5 +147,13 @@ ClusterObject = (
     | Service
     | Gateway
     | HttpRoute
+    | StreamRoute
     | ReferenceGrant
+    | Node
+    | AuthorizationPolicy
+    | PeerAuthentication
+    | ServiceEntry
+    | WorkloadEntry
+    | VirtualService
+    | DestinationRule
 )

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from deploy.standalone.control.gatewayapi import From, Gateway
+from deploy.standalone.control.istioapi import ServiceEntry
 from deploy.standalone.control.objects import Labels, Namespace, Service
 from deploy.standalone.control.pods import DesiredPod
 from deploy.standalone.control.problems import Origin, Problem
@@ -43,9 +44,12 @@ class Choice:
 
 
 def is_enrolled(pod: DesiredPod, namespace: Namespace) -> bool:
-    """Whether a pod is in the mesh. A waypoint's always is: its node proves flows to it."""
+    """Whether a pod is in the mesh.
+
+    A waypoint's is, for its node proves flows to it, unless its Gateway says ``none``.
+    """
     if pod.gateway is not None:
-        return True
+        return pod.template.labels.get(DATAPLANE_MODE) != "none"
     mode = pod.template.labels.get(DATAPLANE_MODE) or namespace.labels.get(DATAPLANE_MODE)
     return mode == "ambient"
 
@@ -68,6 +72,16 @@ def waypoint_of_pod(pod: DesiredPod, world: World) -> Choice:
     )
     origin = owner.origin if owner else Origin("", 0)
     return choose((pod.template.labels, origin), pod.namespace, WORKLOAD, world)
+
+
+def waypoint_of_entry(entry: ServiceEntry, world: World) -> Choice:
+    """The waypoint of a ServiceEntry's hosts."""
+    return choose((entry.labels, entry.origin), entry.namespace, SERVICE, world)
+
+
+def waypoint_of_outside(labels: Labels, origin: Origin, namespace: str, world: World) -> Choice:
+    """The waypoint of a workload that is no pod, for connections to its own address."""
+    return choose((labels, origin), namespace, WORKLOAD, world)
 
 
 def choose(own: tuple[Labels, Origin], namespace: str, kind: str, world: World) -> Choice:

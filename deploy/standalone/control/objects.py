@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 from deploy.standalone.control.problems import Origin
 
 Labels = Mapping[str, str]
 IpAddress = IPv4Address | IPv6Address
+IpNetwork = IPv4Network | IPv6Network
 
 
 class Key(NamedTuple):
@@ -52,13 +53,52 @@ class FamilyPolicy(StrEnum):
     REQUIRE_DUAL = "RequireDualStack"
 
 
+class Visibility(StrEnum):
+    """Who sees a service: everyone, its own namespace, or nobody in the mesh."""
+
+    PUBLIC = "*"
+    NAMESPACE = "."
+    NONE = "~"
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where something runs, from the whole to its parts."""
+
+    region: str = ""
+    zone: str = ""
+    subzone: str = ""
+
+
+NOWHERE = Locality()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's labels say where its pods are, and which pods it takes."""
+
+    name: str
+    locality: Locality
+    origin: Origin = field(compare=False)
+    labels: Labels = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What names this object."""
+        return Key("Node", "", self.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A namespace; its labels hold for everything in it that says nothing else."""
+    """A namespace; its labels hold for everything in it that says nothing else.
+
+    distribution: of connections to its services, for the same case.
+    """
 
     name: str
     labels: Labels
     origin: Origin = field(compare=False)
+    distribution: str = ""
 
     @property
     def key(self) -> Key:
@@ -128,7 +168,11 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class PodTemplate:
-    """What a pod is made from. node: asked for by nodeName, or None."""
+    """What a pod is made from. node: asked for by nodeName, or None.
+
+    node_selector: labels that its node must have; accelerate: its connections
+    within the node may pass TCP by.
+    """
 
     labels: Labels
     containers: tuple[Container, ...]
@@ -136,6 +180,8 @@ class PodTemplate:
     node: str | None = None
     restart_policy: str = "Always"
     grace_period: int = 30
+    accelerate: bool = False
+    node_selector: Labels = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +231,8 @@ class ServicePort:
 class Service:
     """A Service. An empty selector selects nothing.
 
-    cluster_ips: asked for in the manifest; families: asked for, maybe none.
+    cluster_ips: asked for in the manifest; families: asked for, maybe none;
+    affinity: seconds that a client stays with its endpoint, 0 for none.
     """
 
     namespace: str
@@ -201,6 +248,9 @@ class Service:
     publish_not_ready: bool = False
     node_local: bool = False
     distribution: str = ""
+    affinity: int = 0
+    least_connections: bool = False
+    visibility: Visibility = Visibility.PUBLIC
     gateway: str | None = None
 
     @property

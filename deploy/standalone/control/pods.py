@@ -7,9 +7,9 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from zlib import crc32
 
 from deploy.standalone.control.objects import Deployment, IpAddress, Pod, PodTemplate
+from deploy.standalone.control.schedule import Asked
 
 PodName = tuple[str, str]
 
@@ -21,7 +21,7 @@ UID_SPACE = uuid.UUID("7b5c2f0e-6d0a-4c57-9d5b-8f5f6f2f4a11")
 class DesiredPod:
     """A pod to run. owner: its Deployment's name, or empty; hash: of what needs a restart.
 
-    node is empty when the one that it asks for doesn't exist: it can't run.
+    node is empty when none fits what it asks for: it can't run.
     """
 
     namespace: str
@@ -72,34 +72,29 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def expand(deployment: Deployment, nodes: Sequence[str]) -> tuple[DesiredPod, ...]:
-    """The pods of a Deployment, spread over the nodes from one that its name chooses."""
-    revision = template_hash(deployment.template)
-    first = crc32(f"{deployment.namespace}/{deployment.name}".encode())
+def asked_for(owner: Deployment | Pod) -> tuple[Asked, ...]:
+    """The pods of a Deployment, or the one of a Pod, that need a node."""
+    namespace, template = owner.namespace, owner.template
+    if isinstance(owner, Pod):
+        return (Asked((namespace, owner.name), (namespace, owner.name), template),)
+    stem = f"{owner.name}-{template_hash(template)}"
     return tuple(
-        make_pod(
-            deployment.namespace,
-            f"{deployment.name}-{revision}-{index}",
-            deployment.template,
-            place(deployment.template, first + index, nodes),
-            owner=deployment.name,
-            gateway=deployment.gateway,
-        )
-        for index in range(deployment.replicas)
+        Asked((namespace, f"{stem}-{index}"), (namespace, stem), template)
+        for index in range(owner.replicas)
     )
 
 
-def single(pod: Pod, nodes: Sequence[str]) -> DesiredPod:
-    """The one pod of a Pod."""
-    turn = crc32(f"{pod.namespace}/{pod.name}".encode())
-    return make_pod(pod.namespace, pod.name, pod.template, place(pod.template, turn, nodes))
-
-
-def place(template: PodTemplate, turn: int, nodes: Sequence[str]) -> str:
-    """The node for a pod; empty when it asks for one that doesn't exist."""
-    if template.node is not None:
-        return template.node if template.node in nodes else ""
-    return nodes[turn % len(nodes)]
+def make_pods(
+    owner: Deployment | Pod, asked: Sequence[Asked], nodes: Sequence[str]
+) -> tuple[DesiredPod, ...]:
+    """The pods of a Deployment or Pod; nodes: of each, empty where none fits."""
+    name, gateway = "", None
+    if isinstance(owner, Deployment):
+        name, gateway = owner.name, owner.gateway
+    return tuple(
+        make_pod(*each.name, each.template, node, owner=name, gateway=gateway)
+        for each, node in zip(asked, nodes, strict=True)
+    )
 
 
 def make_pod(
@@ -111,9 +106,9 @@ def make_pod(
     owner: str = "",
     gateway: str | None = None,
 ) -> DesiredPod:
-    """A pod with its hash and uid. Labels need no restart, so they don't count."""
+    """A pod with its hash and uid. What needs no restart doesn't count."""
     content = asdict(template)
-    del content["labels"]
+    del content["labels"], content["accelerate"]
     content_hash = digest([content, node])[:16]
     uid = str(uuid.uuid5(UID_SPACE, f"{namespace}/{name}/{content_hash}"))
     return DesiredPod(namespace, name, node, template, content_hash, uid, owner, gateway)

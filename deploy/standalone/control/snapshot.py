@@ -6,24 +6,28 @@ Each pod and service is its own piece of JSON, made again only when it changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xxhash import xxh64_hexdigest
 
 from deploy.standalone.control.allocate import family_of
+from deploy.standalone.control.hosts import Host
+from deploy.standalone.control.istioapi import Outside
 from deploy.standalone.control.objects import Container, Family, IpAddress, Service
-from deploy.standalone.control.pods import DesiredPod, PodStatus
-from deploy.standalone.control.translate.ports import target_port
+from deploy.standalone.control.pods import DesiredPod
+from deploy.standalone.control.translate.ports import Port, target_port
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A pod behind a Service, with what the runner said of it."""
+    """A pod or another workload behind a service. owner: knows where ports lead."""
 
-    pod: DesiredPod
-    status: PodStatus
+    name: str
+    owner: DesiredPod | Outside
+    ips: tuple[IpAddress, ...]
+    ready: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +112,57 @@ def service_json(
             "hostname": service.hostname,
             "vips": [str(address) for address in addresses],
             "headless": service.headless,
-            "ports": [
-                {"name": port.name, "port": port.port, "protocol": port.transport}
-                for port in service.ports
+            "entry": False,
+            "ports": ports_value(service.ports),
+            "endpoints": [
+                endpoint_value(each, service.ports, families, always=service.publish_not_ready)
+                for each in endpoints
             ],
-            "endpoints": [endpoint_value(each, service, families) for each in endpoints],
         }
     )
 
 
+def host_json(host: Host, given: tuple[IpAddress, ...], endpoints: tuple[Endpoint, ...]) -> str:
+    """A ServiceView of a ServiceEntry's host; ranges have no place in it."""
+    entry = host.entry
+    own = [network[0] for network in entry.addresses if network.num_addresses == 1]
+    return json.dumps(
+        {
+            "namespace": entry.namespace,
+            "name": entry.name,
+            "hostname": host.hostname,
+            "vips": [str(address) for address in own or given],
+            "headless": False,
+            "entry": True,
+            "ports": ports_value(entry.ports),
+            "endpoints": [
+                endpoint_value(each, entry.ports, tuple(Family), always=False)
+                for each in endpoints
+            ],
+        }
+    )
+
+
+def ports_value(ports: Sequence[Port]) -> list[dict[str, Any]]:
+    """The ports of a ServiceView."""
+    return [{"name": p.name, "port": p.port, "protocol": p.transport} for p in ports]
+
+
 def endpoint_value(
-    endpoint: Endpoint, service: Service, families: tuple[Family, ...]
+    endpoint: Endpoint, ports: Sequence[Port], families: tuple[Family, ...], *, always: bool
 ) -> dict[str, Any]:
-    """A pod of a ServiceView, with its addresses of the Service's families."""
+    """An endpoint of a ServiceView, with its addresses of the Service's families.
+
+    always: it counts as ready whether it is or not.
+    """
     targets = {
         str(port.port): target
-        for port in service.ports
-        if (target := target_port(port, endpoint.pod)) is not None
+        for port in ports
+        if (target := target_port(port, endpoint.owner)) is not None
     }
     return {
-        "pod": endpoint.pod.name,
-        "ips": [str(ip) for ip in endpoint.status.ips if family_of(ip) in families],
-        "ready": endpoint.status.ready or service.publish_not_ready,
+        "pod": endpoint.name,
+        "ips": [str(ip) for ip in endpoint.ips if family_of(ip) in families],
+        "ready": endpoint.ready or always,
         "ports": targets,
     }

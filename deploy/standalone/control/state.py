@@ -1,4 +1,4 @@
-"""What a restart must find: objects in force, cluster IPs, waypoints in use.
+"""What a restart must find: objects, addresses, pods' nodes, waypoints in use.
 
 Two JSON files in the state directory, each replaced as a whole. One that can't
 be read counts as missing: files are read again anyway, and what was applied
@@ -15,10 +15,10 @@ from typing import Any
 
 from deploy.standalone.control.allocate import parse_addresses
 from deploy.standalone.control.catalog import Catalog, Source
-from deploy.standalone.control.derive import Carried
 from deploy.standalone.control.errors import StateError
 from deploy.standalone.control.manifests.documents import Document, load
 from deploy.standalone.control.objects import Deployment
+from deploy.standalone.control.view import Carried
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class StateStore:
         )
 
     def load_carried(self, catalog: Catalog) -> Carried:
-        """Addresses and waypoints in use; the catalog tells what pods were made from."""
+        """Addresses, nodes and waypoints in use; the catalog tells what pods were made from."""
         content = self.read(self.carried)
         deployments = [d for d in catalog.objects().values() if isinstance(d, Deployment)]
         return Carried(
@@ -67,11 +67,20 @@ class StateStore:
                 for name, texts in content.get("addresses", {}).items()
             },
             revisions={(d.namespace, d.name, None): (d,) for d in deployments},
+            places={split(name): node for name, node in content.get("places", {}).items()},
             waypoints=frozenset(split(name) for name in content.get("waypoints", [])),
+            vips={
+                split(name): parse_addresses(texts)
+                for name, texts in content.get("vips", {}).items()
+            },
+            names={
+                name: parse_addresses(texts) for name, texts in content.get("names", {}).items()
+            },
+            authentications=tuple(map(split, content.get("authentications", []))),
         )
 
     def save_carried(self, carried: Carried) -> None:
-        """Keep addresses and waypoints in use; raises StateError."""
+        """Keep addresses, nodes and waypoints in use; raises StateError."""
         self.write(
             self.carried,
             {
@@ -79,7 +88,17 @@ class StateStore:
                     "/".join(name): [str(address) for address in addresses]
                     for name, addresses in carried.addresses.items()
                 },
+                "places": {"/".join(name): node for name, node in carried.places.items()},
                 "waypoints": sorted("/".join(name) for name in carried.waypoints),
+                "vips": {
+                    "/".join(name): [str(address) for address in addresses]
+                    for name, addresses in carried.vips.items()
+                },
+                "names": {
+                    name: [str(address) for address in addresses]
+                    for name, addresses in carried.names.items()
+                },
+                "authentications": ["/".join(name) for name in carried.authentications],
             },
         )
 

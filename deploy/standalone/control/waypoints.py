@@ -21,19 +21,27 @@ from deploy.standalone.control.objects import (
 
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 GATEWAY_CLASS = "gateway.networking.k8s.io/gateway-class-name"
+DATAPLANE_MODE = "istio.io/dataplane-mode"
 MANAGED = "gateway.istio.io/managed"
 CANONICAL_NAME = "service.istio.io/canonical-name"
 READY_PORT = 15021
+#: A field of our own: the file that the runner keeps a token for the pod in.
+TOKEN_FIELD = "tandem.io/token-path"  # noqa: S105 - no secret
 #: Where this process finds its packages, a waypoint's process finds its own.
 PACKAGES = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, slots=True)
 class WaypointSettings:
-    """What a waypoint must be told. xds_address: ``address:port``, as pods see it."""
+    """What a waypoint must be told.
+
+    xds_address: ``address:port``, as pods see it; roots: the file of roots that port
+    15012 is verified with.
+    """
 
     cluster_id: str
     xds_address: str
+    roots: Path
 
 
 def waypoint_labels(gateway: Gateway) -> dict[str, str]:
@@ -61,7 +69,8 @@ def waypoint_service(gateway: Gateway) -> Service:
 
 
 def waypoint_deployment(gateway: Gateway, settings: WaypointSettings) -> Deployment:
-    """The waypoint's own pods."""
+    """The waypoint's own pods: the Gateway's label says whether they are enrolled."""
+    mode = {k: v for k, v in gateway.labels.items() if k == DATAPLANE_MODE}
     container = Container(
         name="waypoint",
         command=(sys.executable, "-m", "waypoint"),
@@ -75,7 +84,9 @@ def waypoint_deployment(gateway: Gateway, settings: WaypointSettings) -> Deploym
             EnvVar("GATEWAY_NAME", gateway.name),
             EnvVar("CLUSTER_ID", settings.cluster_id),
             EnvVar("XDS_ADDRESS", settings.xds_address),
-            EnvVar("L4_MODE", "node"),
+            EnvVar("XDS_ROOT_CA", str(settings.roots)),
+            EnvVar("TOKEN_PATH", field_path=TOKEN_FIELD),
+            EnvVar("L4_MODE", "none" if mode == {DATAPLANE_MODE: "none"} else "node"),
             EnvVar("PYTHONPATH", str(PACKAGES)),
         ),
         ports=(ContainerPort("mesh", HBONE_PORT), ContainerPort("ready", READY_PORT)),
@@ -86,7 +97,7 @@ def waypoint_deployment(gateway: Gateway, settings: WaypointSettings) -> Deploym
         name=gateway.name,
         replicas=1,
         template=PodTemplate(
-            labels=waypoint_labels(gateway),
+            labels=waypoint_labels(gateway) | mode,
             containers=(container,),
             service_account=gateway.name,
         ),

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.standalone.control.gatewayapi import (
     ClusterObject,
     Gateway,
     HttpRoute,
     ReferenceGrant,
+    StreamRoute,
+)
+from deploy.standalone.control.istioapi import (
+    ROOT_NAMESPACE,
+    AuthorizationPolicy,
+    PeerAuthentication,
+    ServiceEntry,
+    WorkloadEntry,
 )
 from deploy.standalone.control.objects import (
+    NOWHERE,
     Deployment,
     Key,
-    Labels,
+    Locality,
     Namespace,
+    Node,
     Pod,
     Service,
     ServiceAccount,
 )
 from deploy.standalone.control.problems import Origin, Problem
+from deploy.standalone.control.selectors import Selectors
+from deploy.standalone.control.trafficapi import DestinationRule, VirtualService
 from deploy.standalone.control.waypoints import (
     WaypointSettings,
     waypoint_deployment,
@@ -43,34 +55,28 @@ class World:
     pods: Mapping[Name, Pod]
     deployments: Mapping[DeploymentName, Deployment]
     routes: tuple[HttpRoute, ...]
+    stream_routes: tuple[StreamRoute, ...]
+    virtual_services: tuple[VirtualService, ...]
+    destination_rules: tuple[DestinationRule, ...]
     grants: Mapping[str, tuple[ReferenceGrant, ...]]
-    selectors: Selectors
+    nodes: Mapping[str, Node]
+    entries: Mapping[Name, ServiceEntry]
+    workload_entries: Mapping[Name, WorkloadEntry]
+    policies: Mapping[Name, AuthorizationPolicy]
+    authentications: Mapping[Name, PeerAuthentication]
+    selectors: Selectors[Service]
+    entry_selectors: Selectors[ServiceEntry]
+    policy_selectors: Selectors[AuthorizationPolicy]
     problems: tuple[Problem, ...]
 
     def namespace(self, name: str) -> Namespace:
         """A namespace; one that nobody declared has no labels."""
         return self.namespaces.get(name) or Namespace(name, {}, Origin("", 0))
 
-
-class Selectors:
-    """Finds the Services that select a pod, without trying each."""
-
-    def __init__(self, services: Iterable[Service]) -> None:
-        self.by_label: dict[tuple[str, str, str], list[Service]] = defaultdict(list)
-        for service in services:
-            # Any one label of the selector will do: a pod must have them all.
-            for key, value in list(service.selector.items())[:1]:
-                self.by_label[(service.namespace, key, value)].append(service)
-
-    def selecting(self, namespace: str, labels: Labels) -> tuple[Service, ...]:
-        """The namespace's Services whose selector fits the labels, by name."""
-        found = [
-            service
-            for key, value in labels.items()
-            for service in self.by_label.get((namespace, key, value), ())
-            if all(labels.get(k) == v for k, v in service.selector.items())
-        ]
-        return tuple(sorted(found, key=lambda service: service.name))
+    def locality(self, node: str) -> Locality:
+        """Where a node is, as far as it was said."""
+        found = self.nodes.get(node)
+        return found.locality if found else NOWHERE
 
 
 @dataclass(slots=True)
@@ -84,7 +90,15 @@ class Parts:
     pods: dict[Name, Pod] = field(default_factory=dict)
     deployments: dict[DeploymentName, Deployment] = field(default_factory=dict)
     routes: list[HttpRoute] = field(default_factory=list)
+    stream_routes: list[StreamRoute] = field(default_factory=list)
+    virtual_services: list[VirtualService] = field(default_factory=list)
+    destination_rules: list[DestinationRule] = field(default_factory=list)
     grants: dict[str, list[ReferenceGrant]] = field(default_factory=lambda: defaultdict(list))
+    nodes: dict[str, Node] = field(default_factory=dict)
+    entries: dict[Name, ServiceEntry] = field(default_factory=dict)
+    workload_entries: dict[Name, WorkloadEntry] = field(default_factory=dict)
+    policies: dict[Name, AuthorizationPolicy] = field(default_factory=dict)
+    authentications: dict[Name, PeerAuthentication] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -106,6 +120,7 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
         parts.deployments[(*name, gateway.name)] = waypoint_deployment(gateway, settings)
         parts.accounts.add(name)
     check_references(objects.values(), parts)
+    inherit(parts)
     return World(
         namespaces=parts.namespaces,
         services=parts.services,
@@ -114,11 +129,26 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
         },
         pods=parts.pods,
         deployments=parts.deployments,
-        routes=tuple(sorted(parts.routes, key=lambda route: (route.namespace, route.name))),
+        routes=tuple(sorted(parts.routes, key=by_name)),
+        stream_routes=tuple(sorted(parts.stream_routes, key=by_name)),
+        virtual_services=tuple(sorted(parts.virtual_services, key=by_name)),
+        destination_rules=tuple(sorted(parts.destination_rules, key=by_name)),
         grants={namespace: tuple(grants) for namespace, grants in parts.grants.items()},
+        nodes=parts.nodes,
+        entries=parts.entries,
+        workload_entries=parts.workload_entries,
+        policies=parts.policies,
+        authentications=parts.authentications,
         selectors=Selectors(parts.services.values()),
+        entry_selectors=Selectors(parts.entries.values()),
+        policy_selectors=Selectors(parts.policies.values()),
         problems=tuple(parts.problems),
     )
+
+
+def by_name(item: HttpRoute | StreamRoute | VirtualService | DestinationRule) -> Name:
+    """Files don't tell which object is the oldest, so names decide what comes first."""
+    return (item.namespace, item.name)
 
 
 def place(item: ClusterObject, parts: Parts) -> None:
@@ -136,17 +166,54 @@ def place(item: ClusterObject, parts: Parts) -> None:
             parts.pods[(item.namespace, item.name)] = item
         case Deployment():
             parts.deployments[(item.namespace, item.name, None)] = item
+        case Node():
+            parts.nodes[item.name] = item
+        case ServiceEntry():
+            parts.entries[(item.namespace, item.name)] = item
+        case WorkloadEntry():
+            parts.workload_entries[(item.namespace, item.name)] = item
+        case AuthorizationPolicy():
+            parts.policies[(item.namespace, item.name)] = item
+        case PeerAuthentication():
+            parts.authentications[(item.namespace, item.name)] = item
+        case _:
+            place_route(item, parts)
+
+
+def place_route(item: ClusterObject, parts: Parts) -> None:
+    """Put an object that says how requests and connections are routed."""
+    match item:
         case HttpRoute():
             parts.routes.append(item)
+        case StreamRoute():
+            parts.stream_routes.append(item)
+        case VirtualService():
+            parts.virtual_services.append(item)
+        case DestinationRule():
+            parts.destination_rules.append(item)
         case ReferenceGrant():
             parts.grants[item.namespace].append(item)
 
 
+def inherit(parts: Parts) -> None:
+    """Give services what their namespace says, where they say nothing."""
+    for namespace in parts.namespaces.values():
+        if not namespace.distribution:
+            continue
+        wanted = namespace.distribution
+        for name, service in parts.services.items():
+            if name[0] == namespace.name and not service.distribution:
+                parts.services[name] = replace(service, distribution=wanted)
+        for name, entry in parts.entries.items():
+            if name[0] == namespace.name and not entry.distribution:
+                parts.entries[name] = replace(entry, distribution=wanted)
+
+
 def check_references(objects: Iterable[ClusterObject], parts: Parts) -> None:
     """Report namespaces and service accounts that are used and not there."""
-    seen = {"default", *parts.namespaces}
+    seen = {"default", ROOT_NAMESPACE, *parts.namespaces}
     for item in objects:
-        if isinstance(item, Namespace):
+        if isinstance(item, Namespace | Node):
             continue
         namespace = item.namespace
         if namespace not in seen:

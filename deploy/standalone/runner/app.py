@@ -27,6 +27,7 @@ from deploy.standalone.runner.system import (
     control_launch,
     daemon_launch,
 )
+from deploy.standalone.runner.tokens import TokenFile
 from deploy.standalone.runner.upstream import Upstream
 from deploy.standalone.runner.zone import Zone
 from ztunnel_compat.runtime.tasks import Tasks, cancel
@@ -116,9 +117,11 @@ class Mesh:
         # Again, and now before the processes are stopped: nobody starts them anew.
         self.exit.push_async_callback(self.tasks.close)
         self.progress("starting the control plane")
-        for process in (control, *self.daemons):
-            self.tasks.spawn(process.run(), process.name)
+        self.tasks.spawn(control.run(), control.name)
         await control.up()
+        await self.start_tokens()
+        for daemon in self.daemons:
+            self.tasks.spawn(daemon.run(), daemon.name)
         await self.start_fleet()
         self.progress("starting the node daemons: the kernel programs are compiled and loaded")
         await asyncio.gather(*(daemon.up() for daemon in self.daemons))
@@ -134,7 +137,8 @@ class Mesh:
             folder.mkdir(parents=True, exist_ok=True)
         bpffs.ensure(config.pins)
         for node in config.nodes:
-            config.node_cgroup(self.cgroup_mount, node).mkdir(parents=True, exist_ok=True)
+            for cgroup in (config.node_cgroup, config.probe_cgroup):
+                cgroup(self.cgroup_mount, node).mkdir(parents=True, exist_ok=True)
 
     async def start_nodes(self) -> None:
         """Open what each node serves: ZDS, cluster DNS, balancer."""
@@ -146,10 +150,24 @@ class Mesh:
             await node.start(self.tasks)
         self.tasks.spawn(logs.keep_small(self.config.state_dir), "log rotation")
 
+    async def start_tokens(self) -> None:
+        """Write the node agents' tokens, before any of them reads its own."""
+        for node in self.config.nodes:
+            file = TokenFile(self.api, self.config.agent_token(node), {"node": node})
+            await file.first()
+            self.tasks.spawn(file.keep(), f"token of {node}")
+
     async def start_fleet(self) -> None:
         """Follow the control plane: its first snapshot, so that it need not wait for us."""
         self.reporter = StatusReporter(self.api, self.config.nodes)
-        self.fleet = Fleet(self.config, self.nodes, self.resolver, self.reporter, self.tasks)
+        self.fleet = Fleet(
+            self.config,
+            self.nodes,
+            self.resolver,
+            self.reporter,
+            self.tasks,
+            tokens=self.api,
+        )
         self.watch = Watch(self.api, self.reporter.send_all)
         self.tasks.spawn(self.reporter.run(), "statuses")
         self.snapshot = await self.watch.next()
@@ -185,7 +203,9 @@ class Mesh:
             return not await node.prober.check(readiness, "127.0.0.1")
 
         log = self.config.process_log(f"daemon-{node.name}")
-        return SystemProcess(f"the daemon of {node.name}", launch, log, ready)
+        # The node agent's own choice of a place.
+        handover = self.config.zds_socket(node.name).with_name("handover.sock")
+        return SystemProcess(f"the daemon of {node.name}", launch, log, ready, handover)
 
     # ---- while it runs
 

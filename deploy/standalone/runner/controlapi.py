@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ import aiohttp
 from deploy.standalone.runner.errors import ControlError
 from deploy.standalone.runner.spec import Snapshot, parse_snapshot
 from deploy.standalone.runner.status import PodStatus
+from deploy.standalone.runner.tokens import Token
 from ztunnel_compat.runtime.backoff import Backoff
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,14 @@ class ControlApi:
     async def synced(self, node: str) -> None:
         """Tell that the statuses of all pods of a node were sent."""
         await self.request("POST", "/v1/synced", json={"node": node})
+
+    async def token(self, asked: Mapping[str, str]) -> Token:
+        """A token of a node's agent (node), or of a pod (namespace, pod, uid)."""
+        _, body = await self.request("POST", "/v1/tokens", json=dict(asked))
+        try:
+            return Token(str(body["token"]), float(body["expires"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ControlError(f"{self.path}: a token that can't be read: {error!r}") from error
 
     async def request(
         self, method: str, path: str, *, missing_ok: bool = False, **options: Any

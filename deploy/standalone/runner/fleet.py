@@ -14,6 +14,7 @@ from deploy.standalone.runner.pod import RETRY, Pod
 from deploy.standalone.runner.resolver import Resolver
 from deploy.standalone.runner.spec import PodKey, PodSpec, Snapshot
 from deploy.standalone.runner.status import PodStatus, StatusReporter
+from deploy.standalone.runner.tokens import TokenSource
 from deploy.standalone.runner.zone import Zone
 from ztunnel_compat.runtime.tasks import Tasks
 
@@ -38,6 +39,8 @@ class Fleet:
         resolver: Resolver,
         reporter: StatusReporter,
         tasks: Tasks,
+        *,
+        tokens: TokenSource,
     ) -> None:
         self.config = config
         self.nodes = nodes
@@ -48,6 +51,7 @@ class Fleet:
         self.moved = asyncio.Condition()
         self.closing = False
         self.tasks = tasks
+        self.tokens = tokens
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Take a snapshot: balancers and DNS first, so that no pod ends before them."""
@@ -188,7 +192,9 @@ class Slot:
     async def begin(self, spec: PodSpec) -> None:
         """Start a pod, or say why it can't be."""
         try:
-            self.pod = Pod(spec, self.fleet.nodes[spec.node], self.fleet.reporter.report)
+            fleet = self.fleet
+            node = fleet.nodes[spec.node]
+            self.pod = Pod(spec, node, fleet.reporter.report, fleet.tokens)
         except NetworkError as error:
             status = PodStatus(*spec.key, spec.uid, spec.node, message=str(error))
             self.fleet.reporter.report(status)

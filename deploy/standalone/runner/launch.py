@@ -134,9 +134,10 @@ def become(launch: Mapping[str, Any]) -> None:
         os.setsid()
     os.chdir(launch.get("directory") or "/")
     os.umask(0o022)
-    # Python ignores these two, and what is ignored stays so across exec.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # What is ignored stays so across exec: by Python, or by nohup around us.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     os.execvpe(argv[0], argv, environment)  # noqa: S606
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from pyroute2 import IPRoute
 
 from bpf.netns import in_netns
-from deploy.standalone.config import CONTROL, HOST, MeshConfig
-from deploy.standalone.runner import links, netns
+from deploy.standalone.config import CONTROL, ENTRY_CIDR4, ENTRY_CIDR6, HOST, MeshConfig
+from deploy.standalone.runner import links, netns, sourcecheck
+from deploy.standalone.runner.wiring import UPLINK
 
 BRIDGE = "br0"
-UPLINK = "eth0"
 
 
 def port_name(node: str, config: MeshConfig) -> str:
@@ -49,6 +49,7 @@ def make_node(config: MeshConfig, node: str) -> None:
     with netns.created(name, config.netns_record), links.explained(f"making node {node}"):
         links.quiet_interfaces()
         be_router()
+        sourcecheck.enforce()
         with IPRoute() as ip:
             links.up(ip, links.LOOPBACK)
             links.add_address(ip, links.LOOPBACK, str(config.dns_address4), 32)
@@ -61,8 +62,10 @@ def make_node(config: MeshConfig, node: str) -> None:
             links.add_address(ip, uplink, address6, 64)
             # So that the node's own connects to a VIP get as far as the
             # balancer; what it doesn't know is refused, and never leaves.
-            links.add_route(ip, str(config.service_cidr4), uplink, source=address4)
-            links.add_route(ip, str(config.service_cidr6), uplink, source=address6)
+            for cidr4 in (config.service_cidr4, ENTRY_CIDR4):
+                links.add_route(ip, str(cidr4), uplink, source=address4)
+            for cidr6 in (config.service_cidr6, ENTRY_CIDR6):
+                links.add_route(ip, str(cidr6), uplink, source=address6)
             for other in config.nodes:
                 if other != node:
                     route_to_pods(ip, config, other, uplink)
@@ -76,7 +79,7 @@ def be_router() -> None:
     links.sysctl("ipv6/conf/all/forwarding", 1)
     for scope in ("all", "default"):
         links.sysctl(f"ipv4/conf/{scope}/forwarding", 1)
-        links.sysctl(f"ipv4/conf/{scope}/rp_filter", 0)
+        links.sysctl(f"ipv4/conf/{scope}/rp_filter", 0)  # sourcecheck, for IPv6 too
         # A VIP's packets come and go by the same interface: no detour to report.
         links.sysctl(f"ipv4/conf/{scope}/send_redirects", 0)
 

@@ -14,6 +14,7 @@ from deploy.standalone.runner.dnsserver import DnsServer
 from deploy.standalone.runner.ipam import PodAddresses
 from deploy.standalone.runner.netns import NetnsThread
 from deploy.standalone.runner.probe import Prober
+from deploy.standalone.runner.probesockets import ProbeSockets
 from deploy.standalone.runner.resolver import Resolver
 from deploy.standalone.runner.wiring import Wire
 from ztunnel_compat.drivers.zds_server import ZdsServer
@@ -30,11 +31,13 @@ class Node:
         self.name = name
         self.cgroup_mount = cgroup_mount
         netns = config.node_netns(name)
-        # Two threads, so that no probe waits for netlink.
         self.wiring = NetnsThread(netns)
         self.sockets = NetnsThread(netns)
         self.addresses = PodAddresses(config.node_cidr4(name), config.node_cidr6(name))
-        self.prober = Prober(self.sockets)
+        self.probes = ProbeSockets(
+            config.probe_cgroup(cgroup_mount, name), netns, config.process_log(f"probes-{name}")
+        )
+        self.prober = Prober(self.probes.make)
         self.balancer = Balancer(config, name)
         self.dns = DnsServer(resolver)
         self.zds = ZdsServer(config.zds_socket(name))
@@ -55,6 +58,7 @@ class Node:
     async def close(self) -> None:
         """Close sockets and end threads."""
         await self.dns.close()
+        await self.probes.stop()
         if self.routes is not None:
             await self.wiring.call(self.routes.close)
         self.balancer.close()

@@ -15,6 +15,7 @@ from deploy.standalone.runner.node import Node
 from deploy.standalone.runner.process import Launch
 from deploy.standalone.runner.spec import ContainerSpec, PodSpec, Readiness
 from deploy.standalone.runner.status import PodStatus, pod_phase
+from deploy.standalone.runner.tokens import TokenFile, TokenSource
 from ztunnel_compat.errors import ZdsError
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.zds import AddWorkload
@@ -28,7 +29,13 @@ RETRY = 1.0
 class Pod:
     """A pod of one uid; ``report`` gets its status after each change."""
 
-    def __init__(self, spec: PodSpec, node: Node, report: Callable[[PodStatus], None]) -> None:
+    def __init__(
+        self,
+        spec: PodSpec,
+        node: Node,
+        report: Callable[[PodStatus], None],
+        tokens: TokenSource,
+    ) -> None:
         self.spec = spec
         self.node = node
         self.report = report
@@ -38,6 +45,8 @@ class Pod:
         self.wire = wiring.plan_wire(config, node.name, *spec.key, self.ips)
         self.cgroup = config.pod_cgroup(node.cgroup_mount, node.name, *spec.key)
         self.folder = config.pod_dir(*spec.key)
+        asked = {"namespace": spec.namespace, "pod": spec.name, "uid": spec.uid}
+        self.token = TokenFile(tokens, config.pod_token(*spec.key), asked)
         self.containers: list[Container] = []
         self.message = ""
         self.stopping = False
@@ -109,6 +118,11 @@ class Pod:
         self.enrol(self.spec.enrolled)
         # An enrolled pod's process must not make one connection unprotected.
         await self.enrolled.wait()
+        if podfiles.wants_token(self.spec):
+            self.say("waiting for a token")
+            await self.token.first()
+            self.tasks.spawn(self.token.keep(), f"token of {self.title}")
+            self.say("")
         for container in self.containers:
             self.tasks.spawn(container.run(), container.around.title)
 
@@ -143,7 +157,7 @@ class Pod:
             argv=spec.command,
             cgroup=str(self.cgroup / spec.name),
             netns=str(netns.path(self.wire.netns)),
-            environment=podfiles.environment(self.spec, spec, self.ips),
+            environment=podfiles.environment(self.spec, spec, self.ips, self.token.path),
             directory=spec.working_dir or "/",
             hostname=self.spec.name,
             binds=tuple(

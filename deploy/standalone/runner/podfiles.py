@@ -11,6 +11,9 @@ from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.launch import PATH
 from deploy.standalone.runner.spec import ContainerSpec, PodSpec
 
+#: The field of a pod that is the path of a token of its own.
+TOKEN_FIELD = "tandem.io/token-path"  # noqa: S105 - no secret
+
 
 def resolv_conf(config: MeshConfig, namespace: str) -> str:
     """A resolv.conf as Kubernetes writes it."""
@@ -18,6 +21,8 @@ def resolv_conf(config: MeshConfig, namespace: str) -> str:
     return (
         f"search {namespace}.svc.{domain} svc.{domain} {domain}\n"
         f"nameserver {config.dns_address4}\n"
+        # A query that was lost with the node's agent is sent again to the same one.
+        f"nameserver {config.dns_address6}\n"
         "options ndots:5\n"
     )
 
@@ -32,10 +37,22 @@ def hosts(name: str, ips: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def wants_token(spec: PodSpec) -> bool:
+    """Whether a process of the pod is told where a token is."""
+    return any(
+        variable.field == TOKEN_FIELD
+        for container in spec.containers
+        for variable in container.environment
+    )
+
+
 def environment(
-    spec: PodSpec, container: ContainerSpec, ips: tuple[str, ...]
+    spec: PodSpec, container: ContainerSpec, ips: tuple[str, ...], token: Path
 ) -> dict[str, str]:
-    """A container's environment: a few variables that programs expect, then its own."""
+    """A container's environment: a few variables that programs expect, then its own.
+
+    token: where the pod's own token is, if it asks for one.
+    """
     fields = {
         "metadata.name": spec.name,
         "metadata.namespace": spec.namespace,
@@ -44,6 +61,7 @@ def environment(
         "status.podIPs": ",".join(ips),
         "spec.nodeName": spec.node,
         "spec.serviceAccountName": spec.service_account,
+        TOKEN_FIELD: str(token),
     }
     variables = {"PATH": PATH, "HOME": "/root", "HOSTNAME": spec.name}
     for variable in container.environment:

@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
-from deploy.standalone.runner.netns import NetnsThread
 from deploy.standalone.runner.spec import Readiness
 
 #: Until a probe succeeded for the first time it is repeated so often, whatever
@@ -65,10 +64,10 @@ async def watch(
 
 
 class Prober:
-    """Makes probes from inside a node's netns."""
+    """Makes probes. make_socket: makes a TCP socket that doesn't block, of a family."""
 
-    def __init__(self, thread: NetnsThread) -> None:
-        self.thread = thread
+    def __init__(self, make_socket: Callable[[int], Awaitable[socket.socket]]) -> None:
+        self.make_socket = make_socket
 
     async def check(self, readiness: Readiness, address: str) -> str:
         """One probe of a pod's address; empty when it succeeded, else what went wrong."""
@@ -115,20 +114,15 @@ class Prober:
             writer.transport.abort()  # the body doesn't matter
 
     async def connect(self, address: str, port: int) -> socket.socket:
-        """A connected socket of the node's netns; raises OSError."""
+        """A connected socket; raises OSError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        connection = await self.thread.call(make_socket, family)
+        connection = await self.make_socket(family)
         try:
             await asyncio.get_running_loop().sock_connect(connection, (address, port))
         except BaseException:
             connection.close()
             raise
         return connection
-
-
-def make_socket(family: int) -> socket.socket:
-    """A TCP socket that doesn't block, of the calling thread's netns."""
-    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
 
 def request(readiness: Readiness, address: str) -> bytes:

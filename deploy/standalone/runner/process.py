@@ -95,9 +95,10 @@ class Process:
             raise LaunchError(message)
 
 
-def spawn(place: Launch, log: Path) -> Process:
+def spawn(place: Launch, log: Path, fds: tuple[int, ...] = ()) -> Process:
     """Start a process whose output goes to the end of a log file.
 
+    fds: file descriptors that it has too, under the same numbers.
     Call it from the thread of the event loop: children end with that thread.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
@@ -109,7 +110,7 @@ def spawn(place: Launch, log: Path) -> Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=(theirs,),
+                pass_fds=(theirs, *fds),
             )
     except OSError:
         os.close(ours)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from deploy.standalone.config import MeshConfig
+from deploy.standalone.config import ENTRY_CIDR4, ENTRY_CIDR6, MeshConfig
 from deploy.standalone.runner.spec import ServicePortView, ServiceView
 
 TABLE = "inet tandem"
@@ -32,13 +32,19 @@ class Target:
 
 
 def targets(services: Iterable[ServiceView]) -> Iterator[Target]:
-    """Every port of every VIP that has a ready endpoint of the VIP's family."""
+    """Every port of every VIP that has a ready endpoint of the VIP's family.
+
+    Hosts of ServiceEntries may share an address: the first of them has it.
+    """
+    seen: set[tuple[str, str, int]] = set()
     for service in services:
         for vip in service.vips:
             for port in service.ports:
+                key = (vip, port.protocol.lower(), port.port)
                 endpoints = tuple(ready_endpoints(service, port, ":" in vip))
-                if endpoints:
-                    yield Target(vip, port.protocol.lower(), port.port, endpoints)
+                if endpoints and key not in seen:
+                    seen.add(key)
+                    yield Target(*key, endpoints)
 
 
 def ready_endpoints(
@@ -120,8 +126,8 @@ def hooks(config: MeshConfig, node: str) -> list[str]:
     """
     node4, node6 = config.node_address4(node), config.node_address6(node)
     refuse = [
-        f"ip daddr {config.service_cidr4} goto refused",
-        f"ip6 daddr {config.service_cidr6} goto refused",
+        f"ip daddr {{ {config.service_cidr4}, {ENTRY_CIDR4} }} goto refused",
+        f"ip6 daddr {{ {config.service_cidr6}, {ENTRY_CIDR6} }} goto refused",
     ]
     rewrite = [
         "ip daddr . meta l4proto . th dport vmap @vips4",

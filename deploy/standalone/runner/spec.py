@@ -86,7 +86,7 @@ class ServicePortView:
 
 @dataclass(frozen=True)
 class ServiceView:
-    """A service as DNS and balancer see it."""
+    """A service as DNS and balancer see it. entry: a ServiceEntry's host, of any domain."""
 
     namespace: str
     name: str
@@ -95,6 +95,7 @@ class ServiceView:
     headless: bool = False
     ports: tuple[ServicePortView, ...] = ()
     endpoints: tuple[EndpointView, ...] = ()
+    entry: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,4 +188,5 @@ def parse_service(body: Mapping[str, Any]) -> ServiceView:
             )
             for endpoint in body["endpoints"]
         ),
+        entry=body.get("entry", False),
     )

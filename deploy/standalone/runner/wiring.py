@@ -17,6 +17,10 @@ from deploy.standalone.runner import links, netns
 GATEWAY4 = "169.254.1.1"
 GATEWAY6 = "fe80::1"
 INTERFACE = "eth0"
+#: How the node's ends of pods' interfaces begin.
+POD_INTERFACE = "pod"
+#: The node's interface to the fabric.
+UPLINK = "eth0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def plan_wire(
         netns=config.pod_netns(node, namespace, pod),
         netns_record=config.netns_record,
         node_netns=config.node_netns(node),
-        interface=f"pod{pod_digest(namespace, pod)}",
+        interface=f"{POD_INTERFACE}{pod_digest(namespace, pod)}",
         address4=addresses[0],
         address6=addresses[1],
         node4=str(config.node_address4(node)),

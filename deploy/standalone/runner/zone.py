@@ -1,14 +1,14 @@
 """What the cluster DNS answers, as a value made from the services.
 
-Names and record types follow Kubernetes' DNS specification; what is not in the
-cluster's domain is not answered here.
+Names and record types follow Kubernetes' DNS specification. Of other domains only
+the addresses of ServiceEntries' hosts are answered here, as ztunnel does.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds. As in clusters: endpoints of headless services move.
 TTL = 5
+WILDCARD = dns.name.from_text("*", origin=None)
+ADDRESSES = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
 Kind = dns.rdatatype.RdataType
 Records = dict[dns.name.Name, dict[Kind, list[dns.rdata.Rdata]]]
@@ -62,9 +64,13 @@ class Zone:
         self.soa = record(Kind.SOA, f"{names} 1 7200 1800 86400 {TTL}")
         self.records: Records = {}
         add(self.records, self.domain, Kind.SOA, self.soa)
+        self.hosts: Records = {}
         for service in services:
             try:
-                add_service(self.records, service)
+                if service.entry:
+                    add_host(self.hosts, service)
+                else:
+                    add_service(self.records, service)
             except dns.exception.DNSException as error:
                 logger.warning("service %s can't be in DNS: %s", service.hostname, error)
         self.names = set(self.records)
@@ -82,8 +88,10 @@ class Zone:
 
         Several addresses come in a random order each time: clients take the first.
         """
-        if name not in self.names and not self.owns(name):
-            return None
+        if name not in self.names:
+            host = self.answer_host(name, kind)
+            if host is not None or not self.owns(name):
+                return host
         found = list(self.records.get(name, {}).get(kind, ()))
         self.shuffle(found)
         additional = tuple(
@@ -94,6 +102,17 @@ class Zone:
             for address in self.records.get(one.target, {}).get(of_kind, ())
         )
         return Answer(name in self.names, tuple(found), additional)
+
+    def answer_host(self, name: dns.name.Name, kind: Kind) -> Answer | None:
+        """Answer with a ServiceEntry's addresses, or None: a name's other records, and
+        hosts without an address, are for who owns the name.
+        """
+        records = next((self.hosts[n] for n in candidates(name) if n in self.hosts), None)
+        if records is None or kind not in ADDRESSES:
+            return None
+        found = list(records.get(kind, ()))
+        self.shuffle(found)
+        return Answer(True, tuple(found))
 
     def owns(self, name: dns.name.Name) -> bool:
         """Whether nobody else can know a name: the cluster's domain and addresses."""
@@ -149,6 +168,21 @@ def add_service(records: Records, service: ServiceView) -> None:
     for endpoint in service.endpoints:
         if endpoint.ready:
             add_endpoint(records, name, service, endpoint)
+
+
+def candidates(name: dns.name.Name) -> Iterator[dns.name.Name]:
+    """A name and the wildcards that cover it, the closest first."""
+    yield name
+    while len(name) > 1:
+        name = name.parent()
+        yield WILDCARD.concatenate(name)
+
+
+def add_host(hosts: Records, service: ServiceView) -> None:
+    """Add a ServiceEntry's host; one without addresses is no name of ours."""
+    name = dns.name.from_text(service.hostname)
+    for vip in service.vips:
+        add_address(hosts, name, vip)
 
 
 def add_endpoint(

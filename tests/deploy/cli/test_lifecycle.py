@@ -36,6 +36,9 @@ def test_ranges_go_by_kind_and_family() -> None:
     assert config.pod_cidr6 == IPv6Network("fd00:9::/48")
     assert config.service_cidr4 == IPv4Network("10.8.0.0/16")
     assert config.service_cidr6 == MeshConfig().service_cidr6
+    assert config.nodes == ("node1",)
+    assert mesh_config("x", [], [], nodes=2).nodes == ("node1", "node2")
+    assert mesh_config("x", [], [], same_node_mtls=True).same_node_mtls
 
 
 def test_ranges_that_do_not_fit_are_errors() -> None:

@@ -13,7 +13,12 @@ from deploy.cli.parser import parse
 def test_up() -> None:
     args = parse(["up", "-f", "a", "b", "-f", "c"])
     assert (args.command, args.name, args.file) == ("up", "tandem", ["a", "b", "c"])
-    assert (args.pod_cidr, args.service_cidr) == ([], [])
+    assert (args.pod_cidr, args.service_cidr, args.nodes) == ([], [], 1)
+    assert args.trust_domain == "cluster.local"
+    assert parse(["up", "-f", "a", "--trust-domain", "td"]).trust_domain == "td"
+    assert parse(["up", "-f", "a", "--nodes", "3"]).nodes == 3
+    assert not args.same_node_mtls
+    assert parse(["up", "-f", "a", "--same-node-mtls"]).same_node_mtls
     more = parse(["up", "-f", "a", "--pod-cidr", "10.9.0.0/16", "--pod-cidr", "fd00:9::/48"])
     assert more.pod_cidr == [ip_network("10.9.0.0/16"), ip_network("fd00:9::/48")]
 
@@ -38,6 +43,7 @@ def test_every_command_takes_the_name_of_a_mesh() -> None:
         ["apply", "-f", "x"],
         ["delete", "-f", "x"],
         ["dump", "node"],
+        ["rotate-root"],
         ["down"],
         ["clean"],
         ["up", "-f", "x"],
@@ -53,6 +59,8 @@ def test_every_command_takes_the_name_of_a_mesh() -> None:
         (["up"], "-f/--file"),
         (["up", "-f", "x", "--name", "Bad-Name"], "mesh name 'Bad-Name'"),
         (["up", "-f", "x", "--pod-cidr", "10.0.0.1/8"], "has host bits set"),
+        (["up", "-f", "x", "--nodes", "0"], "'0' is not a number of nodes from 1 to 250"),
+        (["up", "-f", "x", "--nodes", "two"], "'two' is not a number of nodes"),
         (["logs", "p", "--tail", "-1"], "--tail"),
         (["logs", "p", "--tail", "many"], "'many' is not a number of lines"),
     ],

@@ -11,7 +11,13 @@ from deploy.cli.services import addresses, bookinfo_page, url
 
 def service(name: str, *vips: str, port: str = "http", number: int = 80) -> dict[str, Any]:
     ports = [{"name": port, "port": number, "protocol": "TCP"}]
-    return {"namespace": "shop", "name": name, "vips": list(vips), "ports": ports}
+    return {
+        "namespace": "shop",
+        "name": name,
+        "vips": list(vips),
+        "ports": ports,
+        "entry": False,
+    }
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,8 @@ def test_url(vip: str, name: str, protocol: str, expected: str) -> None:
 
 def test_table_has_the_first_address_of_each_service_with_one() -> None:
     table = addresses([service("b", "10.96.0.2", "fd00::2"), service("a"), service("c", "::3")])
+    host = service("d", "240.240.0.1") | {"entry": True}
+    assert addresses([host, service("c", "::3")]).splitlines()[1:] == table.splitlines()[2:]
     assert table.splitlines() == [
         "NAMESPACE   SERVICE   ADDRESS",
         "shop        b         http://10.96.0.2:80",

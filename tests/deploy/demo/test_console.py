@@ -56,6 +56,13 @@ def test_waiting_is_said_only_when_it_takes_long(monkeypatch: pytest.MonkeyPatch
     shown.waiting("pods")
     shown.waiting("pods")
     assert out.getvalue() == "   waiting: pods\n"
+    now += console.PATIENCE
+    shown.waiting("pods")
+    assert out.getvalue().count("\n") == 1
+    shown.waiting("a waypoint")
+    now += console.AGAIN
+    shown.waiting("a waypoint")
+    assert out.getvalue().splitlines()[1:] == ["   waiting: a waypoint"] * 2
 
 
 def test_reader_that_leaves_does_not_stop_the_demo() -> None:

@@ -78,6 +78,11 @@ def test_refusal_carries_the_control_planes_own_words(
     assert (str(caught.value), caught.value.status) == (message, 400)
 
 
+def test_rotate_root(socket: Path, api: ControlApi) -> None:
+    api.answers["POST", "/v1/roots/rotate"] = (200, {"step": "published"})
+    assert ControlClient(socket).rotate_root() == {"step": "published"}
+
+
 def test_dump(socket: Path, api: ControlApi) -> None:
     api.answers["GET", "/v1/dump"] = (200, {"services": {}})
     assert ControlClient(socket).dump() == {"services": {}}

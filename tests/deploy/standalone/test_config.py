@@ -59,6 +59,7 @@ def test_interface_names_fit() -> None:
         ({"service_cidr4": IPv4Network("10.1.0.0/25")}, "10.1.0.0/25"),
         ({"service_cidr6": IPv6Network("fd00::/120")}, "fd00::/120"),
         ({"service_cidr4": IPv4Network("10.244.3.0/24")}, "overlap"),
+        ({"trust_domain": "Example.org"}, "trust domain 'Example.org'"),
     ],
 )
 def test_what_does_not_fit_is_named(settings: dict[str, object], named: str) -> None:

@@ -42,7 +42,7 @@ class Echo(BaseHTTPRequestHandler):
             {
                 "name": NAME,
                 "path": self.path,
-                "headers": {k.lower(): v for k, v in self.headers.items()},
+                "headers": {k.lower(): ",".join(self.headers.get_all(k)) for k in self.headers},
                 "peer": self.client_address[0],
                 "local": self.connection.getsockname()[0],
             }

@@ -19,7 +19,7 @@ def serve(connection):
 
 
 with socket.create_server(
-    ("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
+    ("::", int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
 ) as listener:
     while True:
         threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToDict
 
 from deploy.standalone.control.catalog import Catalog
-from deploy.standalone.control.derive import View
+from deploy.standalone.control.view import View
+from proto import authorization_pb2
 from proto import workload_pb2 as pb
 
 # Decoding an extension's Any needs its type to be registered: the import did it.
-ROUTE_CONFIGURATION = route_pb2.RouteConfiguration.DESCRIPTOR.full_name
+MESSAGES = (route_pb2.RouteConfiguration, listener_pb2.Listener, cluster_pb2.Cluster)
 
 
 def dump(view: View, catalog: Catalog, clients: list[dict[str, Any]]) -> dict[str, Any]:
@@ -29,6 +32,10 @@ def dump(view: View, catalog: Catalog, clients: list[dict[str, Any]]) -> dict[st
     return {
         "services": services,
         "workloads": workloads,
+        "policies": {
+            name: MessageToDict(authorization_pb2.Authorization.FromString(resource.value))
+            for name, resource in sorted(view.contents.policies.items())
+        },
         "objects": [
             {"object": str(key), "file": value.origin.file, "line": value.origin.line}
             for key, value in sorted(catalog.objects().items(), key=lambda item: item[0])

@@ -11,13 +11,28 @@ from aiohttp import web
 
 from deploy.standalone.control.ads.gate import Gate
 from deploy.standalone.control.ads.server import AdsService
-from deploy.standalone.control.api.bodies import BodyError, read_node, read_status
+from deploy.standalone.control.api.bodies import (
+    BodyError,
+    field,
+    mapping,
+    read_node,
+    read_status,
+)
 from deploy.standalone.control.api.dump import dump
 from deploy.standalone.control.api.tables import table
 from deploy.standalone.control.applied import Change, apply, delete
+from deploy.standalone.control.auth.desk import TokenDesk
+from deploy.standalone.control.ca.authority import Authority
 from deploy.standalone.control.catalog import APPLIED
 from deploy.standalone.control.engine import Engine
-from deploy.standalone.control.errors import ApplyError, ConflictError, UnknownError
+from deploy.standalone.control.errors import (
+    ApplyError,
+    ConflictError,
+    ForbiddenError,
+    RotationError,
+    StateError,
+    UnknownError,
+)
 from deploy.standalone.control.manifests.documents import MAX_SIZE
 
 #: Seconds that a snapshot request may be held open at most.
@@ -29,10 +44,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """Answers for the engine. epoch: new for each process, so that its end shows."""
 
-    def __init__(self, engine: Engine, ads: AdsService, gate: Gate) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ads: AdsService,
+        gate: Gate,
+        desk: TokenDesk,
+        authority: Authority,
+    ) -> None:
         self.engine = engine
         self.ads = ads
         self.gate = gate
+        self.desk = desk
+        self.authority = authority
         self.epoch = secrets.token_hex(8)
         #: In the place of the epoch in the versions of unsettled snapshots.
         self.unsettled = f"{self.epoch}-unsettled"
@@ -48,6 +72,9 @@ class Api:
                 web.get("/v1/dump", self.dump),
                 web.put("/v1/pods/{namespace}/{name}/status", self.put_status),
                 web.post("/v1/synced", self.synced),
+                web.post("/v1/tokens", self.tokens),
+                web.get("/v1/roots", self.roots),
+                web.post("/v1/roots/rotate", self.rotate),
                 web.post("/v1/apply", self.apply),
                 web.post("/v1/delete", self.delete),
             ]
@@ -90,6 +117,8 @@ class Api:
         content = await asyncio.to_thread(
             dump, self.engine.view, self.engine.catalog, self.ads.status()
         )
+        content["ca"] = self.authority.status()
+        content["refused"] = dict(self.ads.guard.refusals.counts)
         return web.json_response(content)
 
     async def put_status(self, request: web.Request) -> web.Response:
@@ -102,6 +131,26 @@ class Api:
         """A node has sent all of its pods' statuses."""
         self.gate.synced(read_node(await request.json()))
         return web.Response(status=204)
+
+    async def tokens(self, request: web.Request) -> web.Response:
+        """A token: of a node's agent, or of a pod where one is named."""
+        body = mapping(await request.json())
+        if "pod" in body:
+            minted = self.desk.for_pod(
+                field(body, "namespace", str), field(body, "pod", str), field(body, "uid", str)
+            )
+        else:
+            minted = self.desk.for_agent(field(body, "node", str))
+        return web.json_response({"token": minted.token, "expires": minted.expires})
+
+    async def roots(self, _request: web.Request) -> web.Response:
+        """The trusted roots, and where their change is."""
+        return web.json_response(self.authority.status())
+
+    async def rotate(self, _request: web.Request) -> web.Response:
+        """Begin to change the root."""
+        await self.authority.rotate()
+        return web.json_response(self.authority.status())
 
     async def apply(self, request: web.Request) -> web.Response:
         """Create or change objects."""
@@ -132,12 +181,16 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except (BodyError, json.JSONDecodeError, UnicodeDecodeError) as error:
         return refusal(400, f"{request.method} {request.path}: {error}")
-    except ConflictError as error:
+    except (ConflictError, RotationError) as error:
         return refusal(409, str(error))
     except ApplyError as error:
         return refusal(400, str(error))
     except UnknownError as error:
         return refusal(404, str(error))
+    except ForbiddenError as error:
+        return refusal(403, str(error))
+    except StateError as error:
+        return refusal(503, str(error))
     except web.HTTPException as error:
         return refusal(error.status, f"{request.method} {request.path}: {error.reason}")
 

@@ -1,21 +1,30 @@
-"""Tables of pods, services, routes and waypoints, as kubectl has them."""
+"""Tables of what there is, as kubectl has them; more of them in ``workloads``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from deploy.standalone.control.derive import PodView, View
+from deploy.standalone.control.api.workloads import (
+    NOTHING,
+    Row,
+    policy_rows,
+    problem_rows,
+    workload_rows,
+)
 from deploy.standalone.control.errors import UnknownError
-from deploy.standalone.control.gatewayapi import HttpRoute
+from deploy.standalone.control.gatewayapi import HttpRoute, StreamRoute
+from deploy.standalone.control.hosts import Host
 from deploy.standalone.control.membership import SERVICE, WAYPOINT_FOR
 from deploy.standalone.control.objects import Service
 from deploy.standalone.control.pods import PodStatus
 from deploy.standalone.control.rollout import is_ready
+from deploy.standalone.control.routing import BackendRef, RouteRule, StreamRule
+from deploy.standalone.control.schedule import misfit
+from deploy.standalone.control.trafficapi import VirtualService
+from deploy.standalone.control.translate.workloads import PodView
+from deploy.standalone.control.view import View
 
-NOTHING = "-"
-
-Row = list[str]
 Table = tuple[list[str], Callable[[View], list[Row]]]
 
 
@@ -42,7 +51,7 @@ def pod_row(each: PodView, view: View) -> Row:
         pod.namespace,
         pod.name,
         f"{count if status.ready else 0}/{count}",
-        said if pod.node else f"no node {pod.template.node!r}",
+        said if pod.node else f"Pending: {misfit(pod.template, view.nodes)[1]}",
         str(status.restarts),
         ",".join(str(ip) for ip in status.ips) or NOTHING,
         pod.node or NOTHING,
@@ -51,8 +60,26 @@ def pod_row(each: PodView, view: View) -> Row:
 
 
 def service_rows(view: View) -> list[Row]:
-    """A row per Service, those of waypoints included."""
-    return [service_row(service, view) for _, service in sorted(view.world.services.items())]
+    """A row per Service, those of waypoints included, and per host of a ServiceEntry."""
+    rows = [service_row(service, view) for _, service in sorted(view.world.services.items())]
+    return rows + [host_row(host, view) for _, host in sorted(view.hosts.by_key.items())]
+
+
+def host_row(host: Host, view: View) -> Row:
+    """One host of a ServiceEntry; its addresses, or those that it was given."""
+    entry = host.entry
+    own = [str(n[0]) if n.num_addresses == 1 else str(n) for n in entry.addresses]
+    given = [str(address) for address in view.carried.vips.get(host.key, ())]
+    endpoints = view.host_endpoints.get(host.key, ())
+    waypoint = view.host_waypoints[host.key]
+    return [
+        entry.namespace,
+        host.hostname,
+        ",".join(own or given) or NOTHING,
+        ",".join(f"{port.port}/{port.transport}" for port in entry.ports),
+        f"{sum(each.ready for each in endpoints)}/{len(endpoints)}",
+        "/".join(waypoint) if waypoint else NOTHING,
+    ]
 
 
 def service_row(service: Service, view: View) -> Row:
@@ -60,7 +87,7 @@ def service_row(service: Service, view: View) -> Row:
     name = (service.namespace, service.name)
     addresses = view.allocations.addresses[name]
     endpoints = view.endpoints.get(name, ())
-    usable = sum(e.status.ready or service.publish_not_ready for e in endpoints)
+    usable = sum(e.ready or service.publish_not_ready for e in endpoints)
     waypoint = view.service_waypoints[name]
     return [
         service.namespace,
@@ -73,26 +100,43 @@ def service_row(service: Service, view: View) -> Row:
 
 
 def route_rows(view: View) -> list[Row]:
-    """A row per HTTPRoute."""
-    return [route_row(route, view) for route in view.world.routes]
+    """A row per route of the Gateway API, and per VirtualService."""
+    world = view.world
+    routes: tuple[HttpRoute | StreamRoute, ...] = (*world.routes, *world.stream_routes)
+    rows = [route_row(each, view, [rule.backends for rule in each.rules]) for each in routes]
+    for service in world.virtual_services:
+        rules: tuple[RouteRule | StreamRule, ...] = (*service.http, *service.tls, *service.tcp)
+        rows.append(route_row(service, view, [rule.backends for rule in rules]))
+    return rows
 
 
-def route_row(route: HttpRoute, view: View) -> Row:
-    """One HTTPRoute, with the split of its first rule as a hint of the rest."""
-    attached = view.attachments.accepted[(route.namespace, route.name)]
-    parents = [f"{p.name}:{p.port}" if p.port else p.name for p in route.parents]
-    backends = [
-        ",".join(f"{b.name}:{b.port}={b.weight}" for b in rule.backends) or NOTHING
-        for rule in route.rules
-    ]
+def route_row(
+    route: HttpRoute | StreamRoute | VirtualService,
+    view: View,
+    rules: list[tuple[BackendRef, ...]],
+) -> Row:
+    """One of them; rules: each one's backends, as a hint of the rest."""
+    if isinstance(route, VirtualService):
+        parents = list(route.hosts)
+    else:
+        parents = [f"{p.name}:{p.port}" if p.port else p.name for p in route.parents]
+    backends = [",".join(map(backend_text, each)) or NOTHING for each in rules]
     return [
         route.namespace,
         route.name,
+        route.key.kind,
         ",".join(parents) or NOTHING,
-        str(len(route.rules)),
+        str(len(rules)),
         " | ".join(backends),
-        "True" if attached else "False",
+        str(view.attachments.accepted[route.key]),
     ]
+
+
+def backend_text(backend: BackendRef) -> str:
+    """A backend in a word."""
+    port = f":{backend.port}" if backend.port else ""
+    subset = f"/{backend.subset}" if backend.subset else ""
+    return f"{backend.name}{port}{subset}={backend.weight}"
 
 
 def waypoint_rows(view: View) -> list[Row]:
@@ -131,11 +175,30 @@ TABLES: dict[str, Table] = {
         service_rows,
     ),
     "routes": (
-        ["NAMESPACE", "NAME", "SERVICES", "RULES", "BACKENDS", "ACCEPTED"],
+        ["NAMESPACE", "NAME", "KIND", "SERVICES", "RULES", "BACKENDS", "ACCEPTED"],
         route_rows,
     ),
     "waypoints": (
         ["NAMESPACE", "NAME", "CLASS", "FOR", "ADDRESS", "READY", "PROGRAMMED", "SERVICES"],
         waypoint_rows,
     ),
+    "workloads": (
+        [
+            "NAMESPACE",
+            "NAME",
+            "KIND",
+            "IP",
+            "NODE",
+            "ACCOUNT",
+            "LOCALITY",
+            "SERVICES",
+            "POLICIES",
+        ],
+        workload_rows,
+    ),
+    "policies": (
+        ["NAMESPACE", "NAME", "KIND", "ACTION", "SCOPE", "RULES", "WORKLOADS", "STATE"],
+        policy_rows,
+    ),
+    "problems": (["LEVEL", "PLACE", "FIELD", "MESSAGE"], problem_rows),
 }

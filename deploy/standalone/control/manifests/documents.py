@@ -9,16 +9,22 @@ from pathlib import Path
 import yaml
 
 from deploy.standalone.control.gatewayapi import ClusterObject
+from deploy.standalone.control.manifests import authentications, entries, policies
+from deploy.standalone.control.manifests.destinationrules import read_destination_rule
 from deploy.standalone.control.manifests.fields import Fields, Report
 from deploy.standalone.control.manifests.gateways import GROUP, read_gateway, read_grant
+from deploy.standalone.control.manifests.grpcroutes import read_grpc_route
 from deploy.standalone.control.manifests.pods import (
     read_deployment,
     read_namespace,
+    read_node,
     read_pod,
     read_service_account,
 )
 from deploy.standalone.control.manifests.routes import read_route
 from deploy.standalone.control.manifests.services import read_service
+from deploy.standalone.control.manifests.streamroutes import read_tcp_route, read_tls_route
+from deploy.standalone.control.manifests.virtualservices import read_virtual_service
 from deploy.standalone.control.objects import Key
 from deploy.standalone.control.problems import Problem
 
@@ -27,15 +33,26 @@ MAX_SIZE = 64 << 20
 
 Reader = Callable[[Fields, Path | None], ClusterObject | None]
 
+TLS_VERSIONS = tuple(f"{GROUP}/{version}" for version in ("v1", "v1alpha3", "v1alpha2"))
 KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "Namespace": (("v1",), read_namespace),
+    "Node": (("v1",), read_node),
     "ServiceAccount": (("v1",), read_service_account),
     "Pod": (("v1",), read_pod),
     "Deployment": (("apps/v1",), read_deployment),
     "Service": (("v1",), read_service),
     "Gateway": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_gateway),
     "HTTPRoute": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_route),
+    "GRPCRoute": ((f"{GROUP}/v1", f"{GROUP}/v1alpha2"), read_grpc_route),
+    "TCPRoute": ((f"{GROUP}/v1", f"{GROUP}/v1alpha2"), read_tcp_route),
+    "TLSRoute": (TLS_VERSIONS, read_tls_route),
     "ReferenceGrant": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_grant),
+    "ServiceEntry": (entries.VERSIONS, entries.read_service_entry),
+    "WorkloadEntry": (entries.VERSIONS, entries.read_workload_entry),
+    "VirtualService": (entries.VERSIONS, read_virtual_service),
+    "DestinationRule": (entries.VERSIONS, read_destination_rule),
+    "AuthorizationPolicy": (policies.VERSIONS, policies.read_policy),
+    "PeerAuthentication": (policies.VERSIONS, authentications.read_authentication),
 }
 
 

@@ -163,6 +163,20 @@ class Fields:
             return default
         return number
 
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        """A number from low to high, whole or not."""
+        node = self.value(name)
+        if node is None:
+            return default
+        number = any_number(node)
+        if number is None:
+            self.wrong(name, f"expected a number, not {describe(node)}")
+            return default
+        if not low <= number <= high:
+            self.wrong(name, f"{number:g} is not from {low:g} to {high:g}")
+            return default
+        return number
+
     def boolean(self, name: str, *, default: bool = False) -> bool:
         """True or false."""
         node = self.value(name)
@@ -246,6 +260,13 @@ def whole_number(node: yaml.Node) -> int | None:
         return int(_constructor.construct_yaml_int(node))
     except ValueError:
         return None
+
+
+def any_number(node: yaml.Node) -> float | None:
+    """A node's number, whole or not, or None."""
+    if node.tag == f"{TAG}float" and isinstance(node, yaml.ScalarNode):
+        return float(_constructor.construct_yaml_float(node))
+    return whole_number(node)
 
 
 def describe(node: yaml.Node) -> str:

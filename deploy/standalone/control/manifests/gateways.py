@@ -16,6 +16,7 @@ from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import SERVICE, check_name, read_metadata
 
 GROUP = "gateway.networking.k8s.io"
+ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
 
 
 def read_gateway(document: Fields, _folder: Path | None) -> Gateway | None:
@@ -78,15 +79,15 @@ def read_listener(fields: Fields) -> Listener:
 
 
 def read_grant(document: Fields, _folder: Path | None) -> ReferenceGrant:
-    """Read a ReferenceGrant: from HTTPRoutes, to Services."""
+    """Read a ReferenceGrant: from routes, to Services."""
     metadata = read_metadata(document)
     spec = document.child("spec")
-    namespaces = []
+    sources = []
     for origin in spec.children("from"):
         group, kind = origin.text("group"), origin.required("kind")
         namespace = origin.required("namespace")
-        if (group, kind) == (GROUP, "HTTPRoute"):
-            namespaces.append(namespace)
+        if group == GROUP and kind in ROUTES:
+            sources.append((kind, namespace))
         else:
             origin.notice("kind", f"without effect: {kind} names no Services here")
         origin.end()
@@ -98,7 +99,7 @@ def read_grant(document: Fields, _folder: Path | None) -> ReferenceGrant:
         if name:
             check_name(target, "name", name, SERVICE)
         if (group, kind) != ("", "Service"):
-            target.notice("kind", f"without effect: HTTPRoutes name no {kind} here")
+            target.notice("kind", f"without effect: routes name no {kind} here")
         elif name:
             names.append(name)
         else:
@@ -111,7 +112,7 @@ def read_grant(document: Fields, _folder: Path | None) -> ReferenceGrant:
     return ReferenceGrant(
         namespace=metadata.namespace,
         name=metadata.name,
-        from_namespaces=tuple(namespaces),
+        sources=tuple(sources),
         names=tuple(names),
         everything=everything,
         origin=document.origin,

@@ -1,20 +1,23 @@
-"""The conditions of an HTTPRoute's rules."""
+"""The conditions of an HTTPRoute's rules, with the Gateway API's order of them."""
 
 from __future__ import annotations
 
-import re
-
-import re2
-
-from deploy.standalone.control.gatewayapi import MatchKind, PathMatch, RouteMatch, ValueMatch
 from deploy.standalone.control.manifests.fields import Fields
+from deploy.standalone.control.manifests.texts import TOKEN, check_regex
+from deploy.standalone.control.routing import FieldMatch, MatchKind, RouteMatch, TextMatch
 
 METHODS = (
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 )  # fmt: skip
-#: The waypoint's bound on one compiled expression, in bytes.
-REGEX_MEMORY = 1 << 20
-TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_|~`]{1,256}")
+KINDS = {
+    "Exact": MatchKind.EXACT,
+    "PathPrefix": MatchKind.SEGMENTS,
+    "RegularExpression": MatchKind.REGEX,
+}
+#: The Gateway API leaves a regular expression's place open: before prefixes, or
+#: one beside a rule for "/" could never match.
+RANKS = {MatchKind.EXACT: 0, MatchKind.REGEX: 1, MatchKind.SEGMENTS: 2}
+ANYTHING = RouteMatch(rank=(RANKS[MatchKind.SEGMENTS], -1, True, 0, 0))
 #: What the Gateway API forbids in a path: normalisation would change its meaning.
 NOT_IN_PATHS = ("//", "/./", "/../", "%2f", "%2F", "#")
 
@@ -25,39 +28,50 @@ def read_match(fields: Fields) -> RouteMatch:
     method = fields.text("method")
     if method and method not in METHODS:
         fields.wrong("method", f"{method!r} is none of {', '.join(METHODS)}")
-    match = RouteMatch(
-        path=PathMatch(MatchKind.PREFIX, "/") if path.missing else read_path(path),
-        headers=first_of_each(read_values(fields, "headers"), fold=True),
-        query=first_of_each(read_values(fields, "queryParams"), fold=False),
-        method=method,
-    )
+    text = TextMatch(MatchKind.SEGMENTS, "/") if path.missing else read_path(path)
+    headers = first_of_each(read_values(fields, "headers"), fold=True)
+    query = first_of_each(read_values(fields, "queryParams"), fold=False)
     fields.end()
-    return match
+    return RouteMatch(
+        path=text,
+        headers=(*method_match(method), *headers),
+        query=query,
+        rank=(RANKS[text.kind], -len(text.value), not method, -len(headers), -len(query)),
+    )
 
 
-def read_path(fields: Fields) -> PathMatch:
-    """Read ``path``."""
-    kind = MatchKind(fields.choice("type", list(MatchKind), MatchKind.PREFIX))
+def method_match(method: str) -> tuple[FieldMatch, ...]:
+    """A method as the pseudo header that it is; nothing for none."""
+    return (FieldMatch(":method", TextMatch(MatchKind.EXACT, method)),) if method else ()
+
+
+def read_path(fields: Fields) -> TextMatch:
+    """Read ``path``; a prefix's last slash makes no difference, and is left out."""
+    kind = KINDS[fields.choice("type", list(KINDS), "PathPrefix")]
     value = fields.text("value", "/")
     if kind is MatchKind.REGEX:
         check_regex(fields, value)
     else:
-        if not value.startswith("/"):
-            fields.wrong("value", f"{value!r} must begin with /")
-        bad = [part for part in NOT_IN_PATHS if part in value]
-        bad += [end for end in ("/..", "/.") if value.endswith(end)]
-        if bad:
-            fields.wrong("value", f"{value!r} must not contain {bad[0]}")
+        check_path(fields, "value", value)
     fields.end()
-    return PathMatch(kind, value)
+    return TextMatch(kind, (value.rstrip("/") or "/") if kind is MatchKind.SEGMENTS else value)
 
 
-def read_values(fields: Fields, name: str) -> list[ValueMatch]:
+def check_path(fields: Fields, name: str, value: str) -> None:
+    """Report a path that no request has after normalisation."""
+    if not value.startswith("/"):
+        fields.wrong(name, f"{value!r} must begin with /")
+    bad = [part for part in NOT_IN_PATHS if part in value]
+    bad += [end for end in ("/..", "/.") if value.endswith(end)]
+    if bad:
+        fields.wrong(name, f"{value!r} must not contain {bad[0]}")
+
+
+def read_values(fields: Fields, name: str) -> list[FieldMatch]:
     """Read ``headers`` or ``queryParams``."""
     found = []
     for inner in fields.children(name):
-        kinds = (MatchKind.EXACT, MatchKind.REGEX)
-        kind = MatchKind(inner.choice("type", kinds, MatchKind.EXACT))
+        kind = KINDS[inner.choice("type", ("Exact", "RegularExpression"), "Exact")]
         key = inner.required("name")
         if key and not TOKEN.fullmatch(key):
             inner.wrong("name", f"{key!r} is no name of a {name[:-1]}")
@@ -65,26 +79,13 @@ def read_values(fields: Fields, name: str) -> list[ValueMatch]:
         if kind is MatchKind.REGEX:
             check_regex(inner, value)
         inner.end()
-        found.append(ValueMatch(kind, key, value))
+        found.append(FieldMatch(key, TextMatch(kind, value)))
     return found
 
 
-def check_regex(fields: Fields, pattern: str) -> None:
-    """Report what RE2 can't compile: it is what matches, in linear time."""
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = REGEX_MEMORY
-    try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        cause = error.args[0] if error.args else "invalid"
-        text = cause.decode("utf-8", "replace") if isinstance(cause, bytes) else str(cause)
-        fields.wrong("value", f"{pattern!r} is no RE2 regular expression: {text}")
-
-
-def first_of_each(values: list[ValueMatch], *, fold: bool) -> tuple[ValueMatch, ...]:
+def first_of_each(values: list[FieldMatch], *, fold: bool) -> tuple[FieldMatch, ...]:
     """Without repetitions of a name: the Gateway API counts the first only."""
-    found: dict[str, ValueMatch] = {}
+    found: dict[str, FieldMatch] = {}
     for value in values:
         found.setdefault(value.name.lower() if fold else value.name, value)
     return tuple(found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from deploy.standalone.control.manifests.fields import Fields
@@ -18,9 +18,43 @@ PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 #: Set by API servers and tools; they make no difference here.
 INERT = (
-    "annotations", "creationTimestamp", "uid", "resourceVersion", "generation",
+    "creationTimestamp", "uid", "resourceVersion", "generation",
     "managedFields", "ownerReferences", "finalizers", "selfLink",
 )  # fmt: skip
+
+OWN = "tandem.io/"
+#: Of a pod, and of a Service.
+ACCELERATE = f"{OWN}accelerate"
+BALANCING = f"{OWN}load-balancing"
+KNOWN = (ACCELERATE, BALANCING)
+
+
+class Annotations:
+    """An object's annotations. Other programs have theirs, so unknown ones are passed
+    over, except those that only this mesh can be meant by.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        for name in fields.values:
+            if name.startswith(OWN) and name not in KNOWN:
+                fields.wrong(name, f"unknown annotation: known are {', '.join(KNOWN)}")
+
+    def get(self, name: str) -> str:
+        """An annotation's text; empty when it isn't there."""
+        return self.fields.text(name)
+
+    def choice(self, name: str, allowed: Collection[str]) -> str:
+        """One of some words, whatever their case; empty when it isn't there."""
+        found = self.get(name)
+        words = {word.lower(): word for word in allowed}
+        if found and found.lower() not in words:
+            self.fields.wrong(name, f"{found!r} is none of {', '.join(allowed)}")
+        return words.get(found.lower(), "")
+
+    def boolean(self, name: str) -> bool:
+        """Whether an annotation is "true"."""
+        return self.choice(name, ("true", "false")) == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +64,7 @@ class Metadata:
     namespace: str
     name: str
     labels: Mapping[str, str]
+    annotations: Annotations
 
 
 def read_metadata(
@@ -49,8 +84,9 @@ def read_metadata(
     else:
         fields.unsupported({"namespace": "objects of this kind have none"})
     labels = fields.labels("labels")
+    annotations = Annotations(fields.child("annotations"))
     fields.end()
-    return Metadata(namespace, name, labels)
+    return Metadata(namespace, name, labels, annotations)
 
 
 def check_name(fields: Fields, field: str, name: str, pattern: re.Pattern[str]) -> None:

@@ -6,23 +6,35 @@ from pathlib import Path
 
 from deploy.standalone.control.manifests.containers import read_container
 from deploy.standalone.control.manifests.fields import Fields
-from deploy.standalone.control.manifests.metadata import LABEL, check_name, read_metadata
+from deploy.standalone.control.manifests.metadata import (
+    ACCELERATE,
+    LABEL,
+    Annotations,
+    check_name,
+    read_metadata,
+)
+from deploy.standalone.control.manifests.services import DISTRIBUTION, DISTRIBUTIONS
 from deploy.standalone.control.objects import (
     Deployment,
     Labels,
+    Locality,
     Namespace,
+    Node,
     Pod,
     PodTemplate,
     ServiceAccount,
 )
 
 MAX_REPLICAS = 1000
+#: Labels of a node.
+REGION = "topology.kubernetes.io/region"
+ZONE = "topology.kubernetes.io/zone"
+SUBZONE = "topology.istio.io/subzone"
 
-SCHEDULING = "pods go to the nodes in turn, or to the one that nodeName names"
+SCHEDULING = "pods are spread over the nodes; nodeName and nodeSelector choose"
 FILES = "a pod sees the files of this machine"
 #: Fields of a pod that work elsewhere, and what happens here instead.
 WITHOUT_EFFECT = {
-    "nodeSelector": SCHEDULING,
     "affinity": SCHEDULING,
     "topologySpreadConstraints": SCHEDULING,
     "volumes": FILES,
@@ -56,7 +68,16 @@ def read_namespace(document: Fields, _folder: Path | None) -> Namespace:
     """Read a Namespace."""
     metadata = read_metadata(document, namespaced=False, names=LABEL)
     document.ignore("spec", "status")
-    return Namespace(metadata.name, metadata.labels, document.origin)
+    distribution = metadata.annotations.choice(DISTRIBUTION, DISTRIBUTIONS)
+    return Namespace(metadata.name, metadata.labels, document.origin, distribution)
+
+
+def read_node(document: Fields, _folder: Path | None) -> Node:
+    """Read a Node: its labels say where it is, and which pods it takes."""
+    metadata = read_metadata(document, namespaced=False)
+    document.ignore("spec", "status")
+    parts = [metadata.labels.get(label, "") for label in (REGION, ZONE, SUBZONE)]
+    return Node(metadata.name, Locality(*parts), document.origin, metadata.labels)
 
 
 def read_service_account(document: Fields, _folder: Path | None) -> ServiceAccount:
@@ -70,7 +91,9 @@ def read_pod(document: Fields, folder: Path | None) -> Pod:
     """Read a Pod. folder: where a relative workingDir starts."""
     metadata = read_metadata(document)
     document.ignore("status")
-    template = read_template(document.child("spec"), metadata.labels, folder)
+    template = read_template(
+        document.child("spec"), metadata.labels, metadata.annotations, folder
+    )
     return Pod(metadata.namespace, metadata.name, template, document.origin)
 
 
@@ -88,10 +111,11 @@ def read_deployment(document: Fields, folder: Path | None) -> Deployment:
     if inner.missing:
         spec.wrong("template", "missing: give the pods' labels and containers")
     about = inner.child("metadata")
-    about.ignore("name", "namespace", "annotations", "creationTimestamp")
+    about.ignore("name", "namespace", "creationTimestamp")
     labels = about.labels("labels")
+    annotations = Annotations(about.child("annotations"))
     about.end()
-    template = read_template(inner.child("spec"), labels, folder)
+    template = read_template(inner.child("spec"), labels, annotations, folder)
     inner.end()
     selector = spec.child("selector")
     selector.unsupported({"matchExpressions": "use matchLabels"})
@@ -113,7 +137,9 @@ def check_selector(selector: Fields, wanted: Labels, labels: Labels) -> None:
             )
 
 
-def read_template(spec: Fields, labels: Labels, folder: Path | None) -> PodTemplate:
+def read_template(
+    spec: Fields, labels: Labels, annotations: Annotations, folder: Path | None
+) -> PodTemplate:
     """Read a pod's spec."""
     if spec.missing:
         spec.wrong("", "missing")
@@ -139,6 +165,8 @@ def read_template(spec: Fields, labels: Labels, folder: Path | None) -> PodTempl
         node=node,
         restart_policy=spec.choice("restartPolicy", ("Always", "OnFailure", "Never"), "Always"),
         grace_period=spec.integer("terminationGracePeriodSeconds", 30, 0, 3600),
+        accelerate=annotations.boolean(ACCELERATE),
+        node_selector=spec.labels("nodeSelector"),
     )
     spec.end()
     return template

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import (
+    BALANCING,
     PORT_NAME,
     SERVICE,
+    Metadata,
     check_name,
     read_metadata,
 )
@@ -19,6 +21,7 @@ from deploy.standalone.control.objects import (
     Service,
     ServicePort,
     Transport,
+    Visibility,
 )
 
 OUTSIDE = "the Service is reached by its cluster IP"
@@ -29,9 +32,15 @@ WITHOUT_EFFECT = {
     "loadBalancerSourceRanges": OUTSIDE,
     "allocateLoadBalancerNodePorts": OUTSIDE,
     "healthCheckNodePort": OUTSIDE,
-    "sessionAffinityConfig": "each connection chooses anew",
 }
-DISTRIBUTIONS = ("", "PreferClose", "PreferSameZone", "PreferSameNode")
+DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+#: Annotations.
+DISTRIBUTION = "networking.istio.io/traffic-distribution"
+EXPORT_TO = "networking.istio.io/exportTo"
+LEAST_CONNECTIONS = "least-connections"
+#: Kubernetes' own: three hours, and a day at most.
+AFFINITY_SECONDS = 10_800
+MAX_AFFINITY_SECONDS = 86_400
 
 
 def read_service(document: Fields, _folder: Path | None) -> Service:
@@ -42,6 +51,7 @@ def read_service(document: Fields, _folder: Path | None) -> Service:
     spec.without_effect(WITHOUT_EFFECT)
     spec.unsupported({"externalIPs": OUTSIDE})
     read_type(spec)
+    affinity = read_affinity(spec)
     headless, addresses = read_cluster_ips(spec)
     ports = tuple(read_port(inner) for inner in spec.children("ports"))
     check_ports(spec, ports, headless=headless)
@@ -60,10 +70,56 @@ def read_service(document: Fields, _folder: Path | None) -> Service:
         family_policy=policy,
         publish_not_ready=spec.boolean("publishNotReadyAddresses"),
         node_local=local,
-        distribution=spec.choice("trafficDistribution", DISTRIBUTIONS, ""),
+        distribution=read_distribution(spec, metadata),
+        affinity=affinity,
+        least_connections=bool(metadata.annotations.choice(BALANCING, (LEAST_CONNECTIONS,))),
+        visibility=read_visibility(metadata),
     )
     spec.end()
     return service
+
+
+def read_distribution(spec: Fields, metadata: Metadata) -> str:
+    """``trafficDistribution``, or the annotation that came before it."""
+    said = metadata.annotations.choice(DISTRIBUTION, DISTRIBUTIONS)
+    return spec.choice("trafficDistribution", ("", *DISTRIBUTIONS), "") or said
+
+
+def read_visibility(metadata: Metadata) -> Visibility:
+    """The annotation that says who sees the Service."""
+    values = tuple(filter(None, map(str.strip, metadata.annotations.get(EXPORT_TO).split(","))))
+    return visibility_of(metadata.annotations.fields, EXPORT_TO, values, metadata.namespace)
+
+
+def visibility_of(
+    fields: Fields, field: str, values: tuple[str, ...], namespace: str
+) -> Visibility:
+    """What a list of namespaces comes to: the stream knows one's own, or all."""
+    if not values or "*" in values:
+        return Visibility.PUBLIC
+    if values == ("~",):
+        return Visibility.NONE
+    others = [value for value in values if value not in {".", namespace}]
+    if others:
+        fields.wrong(
+            field,
+            f"not supported: {', '.join(others)}; write . for this namespace, * for all, "
+            "or ~ for none",
+        )
+    return Visibility.NAMESPACE
+
+
+def read_affinity(spec: Fields) -> int:
+    """Seconds that a client stays with its endpoint; 0 for none."""
+    wanted = spec.choice("sessionAffinity", ("None", "ClientIP"), "None") == "ClientIP"
+    config = spec.child("sessionAffinityConfig")
+    client = config.child("clientIP")
+    seconds = client.integer("timeoutSeconds", AFFINITY_SECONDS, 1, MAX_AFFINITY_SECONDS)
+    client.end()
+    config.end()
+    if not wanted and not config.missing:
+        spec.wrong("sessionAffinityConfig", "goes with sessionAffinity: ClientIP only")
+    return seconds if wanted else 0
 
 
 def read_type(spec: Fields) -> None:
@@ -75,9 +131,6 @@ def read_type(spec: Fields) -> None:
     elif kind != "ClusterIP":
         spec.notice("type", f"{kind} works as ClusterIP: {OUTSIDE}")
     spec.ignore("externalName")
-    affinity = spec.choice("sessionAffinity", ("None", "ClientIP"), "None")
-    if affinity != "None":
-        spec.notice("sessionAffinity", "without effect: each connection chooses anew")
 
 
 def read_cluster_ips(spec: Fields) -> tuple[bool, tuple[IpAddress, ...]]:

@@ -2,6 +2,13 @@
 
 workload   a pod as L4 engines and waypoints see it (Address.workload)
 service    a Service, with its routes for waypoints only (Address.service)
-entry      one match of one rule of one HTTPRoute, in its order of precedence
-backend    a Service that gets a share of a rule's requests, or can't
+entries    hosts of ServiceEntries, and workloads that no pod is, as Addresses
+policy     an AuthorizationPolicy's part that L4 can enforce (Authorization)
+l4         options that Istio's messages have no field for, as an extension
+frontend   a service or a host: what requests are for, and what they go to
+route      one match of one rule, in its order of precedence
+group      the rules that hold together, for everyone or for some namespaces
+chain      where connections without requests go, by the name of a TLS server
+cluster    how a port of a service, or a subset of it, is reached
+share      a backend that gets a part of a rule's requests, or can't
 """

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from deploy.standalone.control.objects import ServicePort, Transport
+from collections.abc import Sequence
+from typing import TypeVar
+
+from deploy.standalone.control.istioapi import EntryPort, Outside
+from deploy.standalone.control.objects import Service, ServicePort, Transport
 from deploy.standalone.control.pods import DesiredPod
+from deploy.standalone.control.problems import Problem
 from proto import workload_pb2 as pb
 
 #: appProtocol, in Kubernetes' and Istio's words.
@@ -23,8 +28,27 @@ APP_PROTOCOLS: dict[str, pb.AppProtocol.ValueType] = {
 PREFIXES = ("grpc-web", "http2", "http", "https", "grpc", "tcp", "tls")
 
 
-def app_protocol(port: ServicePort) -> pb.AppProtocol.ValueType:
-    """The protocol by appProtocol, else by the name's prefix, else TCP."""
+#: A ServiceEntry's protocols; the others are plain TCP.
+ENTRY_PROTOCOLS: dict[str, pb.AppProtocol.ValueType] = {
+    "HTTP": pb.HTTP11,
+    "HTTP2": pb.HTTP2,
+    "GRPC": pb.GRPC,
+    "GRPC-WEB": pb.HTTP11,
+    "TLS": pb.TLS,
+    "HTTPS": pb.TLS,
+    "UDP": pb.UNKNOWN,
+}
+
+Port = ServicePort | EntryPort
+P = TypeVar("P", bound=Port)
+
+
+def app_protocol(port: Port) -> pb.AppProtocol.ValueType:
+    """The protocol by appProtocol, else by the name's prefix, else TCP; none of UDP."""
+    if isinstance(port, EntryPort):
+        return ENTRY_PROTOCOLS.get(port.protocol, pb.TCP)
+    if port.transport is Transport.UDP:
+        return pb.UNKNOWN
     said = APP_PROTOCOLS.get(port.app_protocol.lower())
     if said is not None:
         return said
@@ -35,17 +59,47 @@ def app_protocol(port: ServicePort) -> pb.AppProtocol.ValueType:
     return pb.TCP
 
 
-def target_port(port: ServicePort, pod: DesiredPod) -> int | None:
-    """Where a Service's port leads on a pod; None when it has no port of that name."""
+def target_port(port: Port, owner: DesiredPod | Outside) -> int | None:
+    """Where a port leads on a workload; None when it has no port of that name."""
+    if isinstance(owner, Outside):
+        return target_outside(port, owner)
     if isinstance(port.target, int):
         return port.target
-    for container in pod.template.containers:
+    for container in owner.template.containers:
         for declared in container.ports:
             if declared.name == port.target and declared.transport is port.transport:
                 return declared.port
     return None
 
 
-def tcp_ports(ports: tuple[ServicePort, ...]) -> list[ServicePort]:
-    """The ports that the stream carries: it has no word for UDP."""
-    return [port for port in ports if port.transport is Transport.TCP]
+def target_outside(port: Port, owner: Outside) -> int | None:
+    """Istio's rule: a named target must be among the ports, a port's name may be."""
+    if isinstance(port.target, str):
+        return owner.ports.get(port.target)
+    return owner.ports.get(port.name, port.target)
+
+
+def stream_ports(ports: Sequence[P]) -> list[P]:
+    """The ports as the stream carries them: it has no word for the transport.
+
+    A number that both transports have goes once, as TCP has it.
+    """
+    found: dict[int, P] = {}
+    for port in ports:
+        if port.transport is Transport.TCP or port.port not in found:
+            found[port.port] = port
+    return sorted(found.values(), key=ports.index)
+
+
+def check_transports(service: Service) -> list[Problem]:
+    """Report UDP ports that lead where the TCP port of the same number does."""
+    sent = {port.port: port for port in stream_ports(service.ports)}
+    return [
+        service.origin.error(
+            "spec.ports",
+            f"UDP port {port.port} leads to {sent[port.port].target} too, as the TCP port "
+            f"does, not to {port.target}: give them one targetPort, or two numbers",
+        )
+        for port in service.ports
+        if port.target != sent[port.port].target
+    ]

@@ -8,10 +8,14 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.struct_pb2 import Struct
 from xxhash import xxh64_intdigest
 
+from proto import authorization_pb2
 from proto import workload_pb2 as pb
 
+#: The name that a workload's labels ride under, as a Struct of texts.
+LABELS = "tandem.io/labels"
 ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address"
 AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization"
 TYPES = (ADDRESS_TYPE, AUTHORIZATION_TYPE)
@@ -19,7 +23,10 @@ TYPES = (ADDRESS_TYPE, AUTHORIZATION_TYPE)
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource, ready to be sent. message: a discovery Resource, never changed."""
+    """A resource, ready to be sent. message: a discovery Resource, never changed.
+
+    version: ours; policies are sent without one, as istiod does.
+    """
 
     name: str
     version: str
@@ -27,7 +34,7 @@ class Resource:
 
     @property
     def value(self) -> bytes:
-        """The serialised Address."""
+        """The serialised Address or policy."""
         content: bytes = self.message.resource.value
         return content
 
@@ -38,10 +45,11 @@ Content = Mapping[str, Resource]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All Addresses, in the two forms that they are sent in."""
+    """All Addresses, in the two forms that they are sent in, and all policies."""
 
     ztunnel: Content = field(default_factory=dict)
     waypoint: Content = field(default_factory=dict)
+    policies: Content = field(default_factory=dict)
 
 
 def pack(name: str, address: pb.Address) -> Resource:
@@ -52,6 +60,15 @@ def pack(name: str, address: pb.Address) -> Resource:
         name=name, version=version, resource=AnyMessage(type_url=ADDRESS_TYPE, value=value)
     )
     return Resource(name, version, message)
+
+
+def pack_policy(name: str, policy: authorization_pb2.Authorization) -> Resource:
+    """Make a policy's resource. A client that connects again gets it again."""
+    value = policy.SerializeToString(deterministic=True)
+    message = discovery_pb2.Resource(
+        name=name, resource=AnyMessage(type_url=AUTHORIZATION_TYPE, value=value)
+    )
+    return Resource(name, f"{xxh64_intdigest(value):x}", message)
 
 
 def pack_service(
@@ -70,6 +87,26 @@ def pack_service(
     for each, configuration in configurations.items():
         extension = full.service.extensions.add(name=each)
         extension.config.Pack(configuration, deterministic=True)
+    return plain, pack(name, full)
+
+
+def pack_workload(
+    name: str, address: pb.Address, labels: Mapping[str, str]
+) -> tuple[Resource, Resource]:
+    """A workload as daemons get it, and as waypoints do: with its labels.
+
+    Subsets and routes by source need them; daemons don't, and an edited label that
+    selects nothing must not push anything to them.
+    """
+    plain = pack(name, address)
+    if not labels:
+        return plain, plain
+    full = pb.Address()
+    full.CopyFrom(address)
+    content = Struct()
+    content.update(dict(labels))
+    extension = full.workload.extensions.add(name=LABELS)
+    extension.config.Pack(content, deterministic=True)
     return plain, pack(name, full)
 
 

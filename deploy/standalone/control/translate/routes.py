@@ -1,36 +1,38 @@
-"""HTTPRoutes at a Service's port to Envoy's RouteConfiguration.
+"""What is attached to a service's port to Envoy's RouteConfiguration.
 
-Order is the Gateway API's: the most specific match first, and the first that
-matches wins, so that what reads it needs to know nothing of precedence.
+Order is the kinds' own: the Gateway API's most specific match first, VirtualServices as
+they are written. The first that matches wins, so that what reads it needs to know
+nothing of precedence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.route.v3 import route_components_pb2 as envoy
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from google.protobuf.duration_pb2 import Duration
 
-from deploy.standalone.control.gatewayapi import (
-    MatchKind,
-    PathMatch,
+from deploy.standalone.control.routing import (
+    Answer,
+    Redirect,
     RouteMatch,
     RouteRule,
-    ValueMatch,
 )
-from deploy.standalone.control.translate.attachments import AttachedRoute, Backend
+from deploy.standalone.control.translate.actions import (
+    CORS_FILTER,
+    add_edits,
+    cors_policy,
+    redirect_action,
+    route_action,
+)
+from deploy.standalone.control.translate.attached import AttachedRule, Group, HttpPort
+from deploy.standalone.control.translate.matching import envoy_match, source_matchers
 
-#: The Gateway API leaves a regular expression's place open: before prefixes, or
-#: one beside a rule for "/" could never match.
-RANKS = {MatchKind.EXACT: 0, MatchKind.REGEX: 1, MatchKind.PREFIX: 2}
 NO_BACKEND = 500
-#: A host that can't exist (RFC 6761): the share of a backend that can't be used.
-INVALID_DOMAIN = "invalid"
+NO_ROUTE = 404
+ANYTHING = RouteMatch()
 
 
 def configuration_name(port: int, hostname: str) -> str:
@@ -38,124 +40,88 @@ def configuration_name(port: int, hostname: str) -> str:
     return f"inbound-vip|{port}|http|{hostname}"
 
 
-def cluster_name(port: int, hostname: str) -> str:
-    """The name of a Service's port as a destination."""
-    return f"outbound|{port}||{hostname}"
+def route_configuration(hostname: str, port: int, attached: HttpPort) -> Any:
+    """The RouteConfiguration of a Service's port. Without a match: no route, so 404.
 
-
-def route_configuration(hostname: str, port: int, attached: Iterable[AttachedRoute]) -> Any:
-    """The RouteConfiguration of a Service's port. Without a match: no route, so 404."""
+    A group for some namespaces decides alone for them; the port's default is for
+    those that no group is for.
+    """
     name = configuration_name(port, hostname)
     host = envoy.VirtualHost(name=name, domains=["*"])
-    entries = [
-        (precedence(match, each, rule_index, match_index), each, rule_index, match)
-        for each in attached
-        for rule_index, rule in enumerate(each.route.rules)
-        for match_index, match in enumerate(rule.matches)
-    ]
-    for _, each, index, match in sorted(entries, key=lambda entry: entry[0]):
-        host.routes.append(envoy_route(each, index, match))
+    for group in attached.groups:
+        for rule, match in ordered(group, port):
+            host.routes.append(envoy_route(group, rule, match, port))
+        if group.namespaces:
+            host.routes.append(refusal(group))
+    if not any(not group.namespaces for group in attached.groups):
+        default = AttachedRule("default", RouteRule((ANYTHING,)), (attached.default,))
+        host.routes.append(envoy_route(Group((), (), False), default, ANYTHING, port))
     return RouteConfiguration(name=name, virtual_hosts=[host])
 
 
-def precedence(
-    match: RouteMatch, attached: AttachedRoute, rule: int, position: int
-) -> tuple[Any, ...]:
-    """Sorts the most specific match first.
+def ordered(group: Group, port: int) -> Iterable[tuple[AttachedRule, RouteMatch]]:
+    """The matches of a group that can be met, the first to be tried first.
 
-    Among equals the Gateway API asks for the oldest route; files don't tell, so
-    it is the first by name, and then the first within it.
+    Among equals the Gateway API asks for the oldest route; files don't tell, so it is
+    the first by name, and then the first within it: as the rules are given.
     """
-    return (
-        RANKS[match.path.kind],
-        -len(prefix_of(match.path)),
-        not match.method,
-        -len(match.headers),
-        -len(match.query),
-        attached.route.namespace,
-        attached.route.name,
-        rule,
-        position,
-    )
+    found = list(pairs(group, port))
+    if group.ranked:
+        return sorted(found, key=lambda pair: pair[1].rank)
+    return found
 
 
-def envoy_route(attached: AttachedRoute, index: int, match: RouteMatch) -> Any:
+def pairs(group: Group, port: int) -> Iterator[tuple[AttachedRule, RouteMatch]]:
+    """Rules and matches that are for the port, and for a namespace of the group."""
+    for rule in group.rules:
+        for match in rule.rule.matches:
+            meant = set(match.source.namespaces)
+            foreign = meant and group.namespaces and not meant & set(group.namespaces)
+            if match.port in {0, port} and not foreign:
+                yield rule, match
+
+
+def envoy_route(group: Group, attached: AttachedRule, match: RouteMatch, port: int) -> Any:
     """One match of one rule."""
-    route = attached.route
-    message = envoy.Route(
-        name=f"{route.namespace}.{route.name}.{index}", match=envoy_match(match)
-    )
-    shares = [share for share in attached.shares[index] if share.weight]
-    if any(share.valid for share in shares):
-        message.route.CopyFrom(route_action(shares, route.rules[index]))
-    else:
-        message.direct_response.CopyFrom(
-            envoy.DirectResponseAction(
-                status=NO_BACKEND, body=DataSource(inline_string="no valid backend\n")
-            )
+    rule = attached.rule
+    message = envoy.Route(name=attached.name, match=envoy_match(match, group.namespaces))
+    add_edits(message, rule.edits)
+    if rule.cors is not None:
+        message.typed_per_filter_config[CORS_FILTER].Pack(
+            cors_policy(rule.cors), deterministic=True
         )
+    match rule.action:
+        case Redirect():
+            message.redirect.CopyFrom(redirect_action(rule.action, match, port))
+        case Answer(status, body):
+            message.direct_response.CopyFrom(answer(status, body))
+        case None if usable(group, attached):
+            message.route.CopyFrom(route_action(attached, match, fails_as_500=group.ranked))
+        case None:
+            message.direct_response.CopyFrom(answer(NO_BACKEND, b"no valid backend\n"))
     return message
 
 
-def route_action(shares: list[Backend], rule: RouteRule) -> Any:
-    """Where the requests go, and for how long at most. No timeout is written as 0.
-
-    The share of a backend that can't be used gets 500 (Gateway API).
-    """
-    action = envoy.RouteAction(timeout=duration(rule.timeout))
-    if not all(share.valid for share in shares):
-        action.cluster_not_found_response_code = envoy.RouteAction.INTERNAL_SERVER_ERROR
-    if len(shares) == 1:
-        action.cluster = destination(shares[0])
-        return action
-    for share in shares:
-        action.weighted_clusters.clusters.add(
-            name=destination(share)
-        ).weight.value = share.weight
-    return action
+def usable(group: Group, attached: AttachedRule) -> bool:
+    """Whether a request can be sent anywhere. What Istio's can't reach is a 503 then."""
+    shares = [share for share in attached.shares if share.weight]
+    return any(share.valid for share in shares) or (bool(shares) and not group.ranked)
 
 
-def destination(share: Backend) -> str:
-    """The cluster of a share; of one that can't be used, a name that finds nothing."""
-    host = share.hostname if share.valid else f"{share.hostname}.{INVALID_DOMAIN}"
-    return cluster_name(share.port, host)
-
-
-def envoy_match(match: RouteMatch) -> Any:
-    """A match in Envoy's words; the method is a header's there."""
-    message = envoy.RouteMatch()
-    match match.path.kind:
-        case MatchKind.EXACT:
-            message.path = match.path.value
-        case MatchKind.REGEX:
-            message.safe_regex.CopyFrom(RegexMatcher(regex=match.path.value))
-        case MatchKind.PREFIX if prefix_of(match.path):
-            message.path_separated_prefix = prefix_of(match.path)
-        case MatchKind.PREFIX:
-            message.prefix = "/"
-    if match.method:
-        message.headers.add(name=":method", string_match=StringMatcher(exact=match.method))
-    for header in match.headers:
-        message.headers.add(name=header.name.lower(), string_match=string_match(header))
-    for parameter in match.query:
-        message.query_parameters.add(name=parameter.name, string_match=string_match(parameter))
+def refusal(group: Group) -> Any:
+    """Nothing that a namespace's own routes match: its requests meet no other routes."""
+    message = envoy.Route(name="unmatched", match=envoy.RouteMatch(prefix="/"))
+    message.match.dynamic_metadata.extend(source_matchers(ANYTHING.source, group.namespaces))
+    message.direct_response.CopyFrom(answer(NO_ROUTE, b""))
     return message
 
 
-def prefix_of(path: PathMatch) -> str:
-    """A prefix without its last slash, which makes no difference; "" stands for "/"."""
-    return path.value.rstrip("/") if path.kind is MatchKind.PREFIX else path.value
-
-
-def string_match(value: ValueMatch) -> Any:
-    """An exact text, or a regular expression for the whole of it."""
-    if value.kind is MatchKind.EXACT:
-        return StringMatcher(exact=value.value)
-    return StringMatcher(safe_regex=RegexMatcher(regex=value.value))
-
-
-def duration(seconds: float) -> Duration:
-    """Seconds as protobuf has them, by the millisecond."""
-    message = Duration()
-    message.FromMilliseconds(round(seconds * 1000))
+def answer(status: int, body: bytes) -> Any:
+    """A direct response."""
+    message = envoy.DirectResponseAction(status=status)
+    if body:
+        try:
+            message.body.CopyFrom(DataSource(inline_string=body.decode()))
+        except UnicodeDecodeError:
+            message.body.CopyFrom(DataSource(inline_bytes=body))
     return message

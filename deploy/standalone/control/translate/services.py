@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from deploy.standalone.control.objects import Family, IpAddress, Service
-from deploy.standalone.control.translate.ports import app_protocol, tcp_ports
+from deploy.standalone.control.objects import Family, IpAddress, Service, Visibility
+from deploy.standalone.control.translate.l4 import l4_extensions
+from deploy.standalone.control.translate.ports import app_protocol, stream_ports
 from deploy.standalone.control.translate.workloads import gateway_address
 from deploy.standalone.control.world import Name
 from proto import workload_pb2 as pb
@@ -19,6 +20,11 @@ PREFERENCES = {
 FAMILIES: dict[tuple[Family, ...], pb.IPFamilies.ValueType] = {
     (Family.IPV4,): pb.IPV4_ONLY,
     (Family.IPV6,): pb.IPV6_ONLY,
+}
+#: Those of nobody aren't sent at all.
+VISIBILITIES: dict[Visibility, pb.ServiceVisibility.ValueType] = {
+    Visibility.PUBLIC: pb.PUBLIC,
+    Visibility.NAMESPACE: pb.NAMESPACE,
 }
 
 
@@ -41,8 +47,12 @@ def service_address(
         addresses=[pb.NetworkAddress(address=address.packed) for address in addresses],
         ip_families=FAMILIES.get(families, pb.DUAL),
         canonical=True,
+        visibility=VISIBILITIES[service.visibility],
+        extensions=l4_extensions(
+            sessionAffinitySeconds=service.affinity, leastConnections=service.least_connections
+        ),
     )
-    for port in tcp_ports(service.ports):
+    for port in stream_ports(service.ports):
         message.ports.add(
             service_port=port.port,
             target_port=port.target if isinstance(port.target, int) else 0,
@@ -63,8 +73,14 @@ def load_balancing(service: Service) -> pb.LoadBalancing:
         balancing.mode = pb.LoadBalancing.STRICT
         balancing.routing_preference.append(pb.LoadBalancing.NODE)
     elif service.distribution:
-        balancing.mode = pb.LoadBalancing.FAILOVER
-        balancing.routing_preference.extend(PREFERENCES[service.distribution])
+        balancing.CopyFrom(preference(service.distribution))
     if service.publish_not_ready:
         balancing.health_policy = pb.LoadBalancing.ALLOW_ALL
     return balancing
+
+
+def preference(distribution: str) -> pb.LoadBalancing:
+    """Near endpoints first, and further ones where those are missing."""
+    return pb.LoadBalancing(
+        mode=pb.LoadBalancing.FAILOVER, routing_preference=PREFERENCES[distribution]
+    )

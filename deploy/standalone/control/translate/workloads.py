@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from deploy.standalone.control.objects import Labels, Service, hostname
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from deploy.standalone.config import TRUST_DOMAIN
+from deploy.standalone.control.hosts import Host
+from deploy.standalone.control.istioapi import Outside
+from deploy.standalone.control.objects import (
+    NOWHERE,
+    Labels,
+    Locality,
+    Service,
+    Visibility,
+    hostname,
+)
 from deploy.standalone.control.pods import DesiredPod, PodStatus
-from deploy.standalone.control.translate.ports import app_protocol, target_port, tcp_ports
+from deploy.standalone.control.translate.l4 import l4_extensions
+from deploy.standalone.control.translate.ports import (
+    Port,
+    app_protocol,
+    stream_ports,
+    target_port,
+)
 from deploy.standalone.control.world import Name
 from proto import workload_pb2 as pb
 from ztunnel_compat.names import pod_uid, service_key
@@ -21,30 +40,38 @@ CANONICAL_REVISION = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod with what its labels came to. policies: by their names in the stream."""
+
+    pod: DesiredPod
+    enrolled: bool
+    waypoint: Name | None
+    services: tuple[Service, ...]
+    hosts: tuple[Host, ...] = ()
+    policies: tuple[str, ...] = ()
+    locality: Locality = NOWHERE
+
+
 def workload_name(pod: DesiredPod) -> str:
     """The pod's name in the stream."""
     return pod_uid(CLUSTER_ID, pod.namespace, pod.name)
 
 
-def workload_address(
-    pod: DesiredPod,
-    status: PodStatus,
-    services: tuple[Service, ...],
-    *,
-    enrolled: bool,
-    waypoint: Name | None,
-) -> pb.Address:
-    """The Address of a pod that has addresses. services: those that select it.
+def workload_address(view: PodView, status: PodStatus, trust_domain: str) -> pb.Address:
+    """The Address of a pod that has addresses.
 
     Values that are the protocol's defaults are left out, as istiod does.
     """
+    pod = view.pod
     account = pod.template.service_account
     workload = pb.Workload(
         uid=workload_name(pod),
         name=pod.name,
         namespace=pod.namespace,
         addresses=[address.packed for address in status.ips],
-        tunnel_protocol=pb.HBONE if enrolled else pb.TunnelProtocol.NONE,
+        tunnel_protocol=pb.HBONE if view.enrolled or pod.gateway else pb.TunnelProtocol.NONE,
+        trust_domain="" if trust_domain == TRUST_DOMAIN else trust_domain,
         service_account="" if account == "default" else account,
         node=pod.node,
         canonical_name=first(pod.template.labels, CANONICAL_NAME, pod.owner or pod.name),
@@ -52,28 +79,52 @@ def workload_address(
         workload_type=pb.DEPLOYMENT if pod.owner else pb.POD,
         workload_name=pod.owner or pod.name,
         status=pb.HEALTHY if status.ready else pb.UNHEALTHY,
+        authorization_policies=view.policies,
+        extensions=l4_extensions(accelerate=pod.template.accelerate),
     )
-    if waypoint is not None:
-        workload.waypoint.CopyFrom(gateway_address(waypoint))
-    if pod.gateway is not None:
+    place = locality(view.locality)
+    if place is not None:
+        workload.locality.CopyFrom(place)
+    if view.waypoint is not None:
+        workload.waypoint.CopyFrom(gateway_address(view.waypoint))
+    if pod.gateway is not None and view.enrolled:
         workload.application_tunnel.protocol = pb.ApplicationTunnel.PROXY
         workload.application_tunnel.port = IDENTITY_PORT
-    for service in services:
-        key = service_key(service.namespace, service.hostname)
-        workload.services[key].CopyFrom(port_list(service, pod))
+    for key, ports in memberships(view.services, view.hosts, pod).items():
+        workload.services[key].CopyFrom(ports)
     return pb.Address(workload=workload)
 
 
-def port_list(service: Service, pod: DesiredPod) -> pb.PortList:
-    """A Service's ports as they lead to this pod."""
-    ports = pb.PortList()
-    for port in tcp_ports(service.ports):
-        target = target_port(port, pod)
+def memberships(
+    services: Iterable[Service], hosts: Iterable[Host], owner: DesiredPod | Outside
+) -> dict[str, pb.PortList]:
+    """The ports of each service and host as they lead to a workload behind it."""
+    found = {
+        service_key(service.namespace, service.hostname): port_list(service.ports, owner)
+        for service in services
+        if service.visibility is not Visibility.NONE
+    }
+    return found | {
+        service_key(*host.key): port_list(host.entry.ports, owner) for host in hosts
+    }
+
+
+def port_list(ports: Sequence[Port], owner: DesiredPod | Outside) -> pb.PortList:
+    """A service's ports as they lead to a workload."""
+    found = pb.PortList()
+    for port in stream_ports(ports):
+        target = target_port(port, owner)
         if target is not None:
-            ports.ports.add(
+            found.ports.add(
                 service_port=port.port, target_port=target, app_protocol=app_protocol(port)
             )
-    return ports
+    return found
+
+
+def locality(place: Locality) -> pb.Locality | None:
+    """A locality as it is sent; None for one that nothing is known of."""
+    message = pb.Locality(region=place.region, zone=place.zone, subzone=place.subzone)
+    return message if message.ByteSize() else None
 
 
 def gateway_address(name: Name) -> pb.GatewayAddress:

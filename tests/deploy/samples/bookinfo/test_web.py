@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -107,3 +109,29 @@ def test_stale_pooled_connection_is_replaced(apps: Any) -> None:
     apps.start("ratings.py", PORT=str(ratings.port))
 
     assert b"stars" in reviews.ask("/reviews/0").body
+
+
+@pytest.mark.parametrize(("seconds", "connections"), [(60.0, 1), (0.0, 3)])
+def test_a_kept_connection_is_not_used_for_ever(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, connections: int
+) -> None:
+    monkeypatch.syspath_prepend(str(SAMPLE))
+    web = importlib.import_module("web")
+    monkeypatch.setattr(web, "KEEP_SECONDS", seconds)
+    server = web._Server(0, lambda request: web.answer("hello"))
+    seen = []
+    original = server.process_request
+    monkeypatch.setattr(
+        server, "process_request", lambda *given: (seen.append(given), original(*given))
+    )
+    serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+    serving.start()
+    try:
+        upstreams = web.Upstreams()
+        for _ in range(3):
+            assert upstreams.get(f"127.0.0.1:{server.server_address[1]}", "/", {}).status == 200
+    finally:
+        server.drain()
+        serving.join()
+        server.server_close()
+    assert len(seen) == connections

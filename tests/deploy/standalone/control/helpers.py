@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from deploy.standalone.control.allocate import Ranges
 from deploy.standalone.control.catalog import Catalog
-from deploy.standalone.control.derive import Carried, Settings, View, derive
+from deploy.standalone.control.derive import derive
 from deploy.standalone.control.gatewayapi import ClusterObject
 from deploy.standalone.control.manifests.documents import Loaded, load
 from deploy.standalone.control.memo import Memo
-from deploy.standalone.control.objects import Key
+from deploy.standalone.control.objects import IpAddress, Key
 from deploy.standalone.control.pods import PodName, PodStatus
+from deploy.standalone.control.view import Carried, Settings, View
 from deploy.standalone.control.waypoints import WaypointSettings
 from proto import workload_pb2 as pb
 
 FILE = "/mesh/mesh.yaml"
 DUAL = Ranges(IPv4Network("10.96.0.0/16"), IPv6Network("fd00:10:96::/112"))
-SETTINGS = Settings(("node1",), DUAL, WaypointSettings("Kubernetes", "10.244.255.253:15012"))
+WAYPOINTS = WaypointSettings(
+    "Kubernetes", "10.244.255.253:15012", Path("/run/tandem/t/roots.pem")
+)
+SETTINGS = Settings(("node1",), DUAL, WAYPOINTS)
 
 AMBIENT = """
 apiVersion: v1
@@ -114,6 +119,44 @@ spec:
 {inner}"""
 
 
+def policy(
+    spec: str, name: str = "rules", namespace: str = "shop", annotations: str = ""
+) -> str:
+    """An AuthorizationPolicy; spec: lines of YAML."""
+    return istio("security", "AuthorizationPolicy", name, spec, namespace, annotations)
+
+
+def authentication(spec: str, name: str = "default", namespace: str = "shop") -> str:
+    """A PeerAuthentication; spec: lines of YAML."""
+    return istio("security", "PeerAuthentication", name, spec, namespace, "")
+
+
+def entry(spec: str, name: str = "out", namespace: str = "shop", annotations: str = "") -> str:
+    """A ServiceEntry; spec: lines of YAML."""
+    return istio("networking", "ServiceEntry", name, spec, namespace, annotations)
+
+
+def workload_entry(
+    spec: str, name: str = "vm", namespace: str = "shop", annotations: str = ""
+) -> str:
+    """A WorkloadEntry; spec: lines of YAML."""
+    return istio("networking", "WorkloadEntry", name, spec, namespace, annotations)
+
+
+def istio(group: str, kind: str, name: str, spec: str, namespace: str, annotations: str) -> str:
+    """An object of one of Istio's groups."""
+    inner = "".join(f"  {line}\n" for line in spec.strip("\n").splitlines())
+    return f"""
+apiVersion: {group}.istio.io/v1
+kind: {kind}
+metadata:
+  name: {name}
+  namespace: {namespace}
+  annotations: {{{annotations}}}
+spec:
+{inner}"""
+
+
 class Mesh:
     """Derives one view after another from texts and statuses."""
 
@@ -121,6 +164,7 @@ class Mesh:
         self.settings = settings
         self.memo = Memo()
         self.statuses: dict[PodName, PodStatus] = {}
+        self.resolved: dict[str, tuple[IpAddress, ...]] = {}
         self.catalog = Catalog()
         self.carried = Carried()
         self.view: View
@@ -133,7 +177,8 @@ class Mesh:
 
     def derive(self) -> View:
         """One more step."""
-        self.view = derive(self.catalog, self.statuses, self.carried, self.settings, self.memo)
+        before = replace(self.carried, names=dict(self.resolved))
+        self.view = derive(self.catalog, self.statuses, before, self.settings, self.memo)
         self.carried = self.view.carried
         return self.view
 

@@ -26,7 +26,9 @@ from deploy.standalone.control.engine import Engine
 from deploy.standalone.control.state import StateStore
 from deploy.standalone.control.translate.resources import ADDRESS_TYPE
 from deploy.standalone.control.waypoints import PACKAGES
-from tests.deploy.standalone.control.conftest import DAEMON
+from proto import ca_pb2, ca_pb2_grpc
+from tests.deploy.standalone.control.ca.test_service import make_csr
+from tests.deploy.standalone.control.conftest import DAEMON, bearer
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     GATEWAY,
@@ -54,10 +56,11 @@ def eventually(ask: Callable[[], Any], what: str) -> Any:
 class Process:
     def __init__(self, state: Path, files: Path, port: int) -> None:
         self.client = ControlClient(state / "control.sock")
+        self.roots = state / "roots.pem"
         self.log = state / "log"
         arguments = ["--mesh", "t", "--state-dir", str(state), "--file", str(files)]
         arguments += ["--service-cidr4", "10.96.0.0/16", "--service-cidr6", "fd00:10:96::/112"]
-        arguments += ["--node", "node1", "--listen", f"127.0.0.1:{port}"]
+        arguments += ["--node", "node1=127.0.0.1", "--listen", f"127.0.0.1:{port}"]
         arguments += ["--xds-address", f"127.0.0.1:{port}"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -69,8 +72,8 @@ class Process:
         assert self.process.poll() is None, self.log.read_text()
         return str(self.client.snapshot()["epoch"])
 
-    def post(self, method: str, path: str, body: Any) -> None:
-        self.client._ask(method, path, json.dumps(body))  # the client has no word for it
+    def post(self, method: str, path: str, body: Any) -> Any:
+        return self.client._ask(method, path, json.dumps(body))  # the client has no word for it
 
     def report(self) -> None:
         for number, pod in enumerate(self.client.snapshot()["pods"]):
@@ -118,14 +121,20 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def first_answer(port: int) -> dict[str, str]:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+def first_answer(process: Process, port: int) -> dict[str, str]:
+    token = process.post("POST", "/v1/tokens", {"node": "node1"})["token"]
+    roots = grpc.ssl_channel_credentials(process.roots.read_bytes())
+    with grpc.secure_channel(f"127.0.0.1:{port}", roots) as channel:
         request = DeltaDiscoveryRequest(type_url=ADDRESS_TYPE)
         request.node.id = DAEMON
         stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(channel)
         requests: queue.SimpleQueue[DeltaDiscoveryRequest | None] = queue.SimpleQueue()
         requests.put(request)
-        answers = stub.DeltaAggregatedResources(iter(requests.get, None), timeout=SECONDS)
+        answers = stub.DeltaAggregatedResources(
+            iter(requests.get, None),
+            timeout=SECONDS,
+            metadata=bearer(token),
+        )
         found = {resource.name: resource.version for resource in next(answers).resources}
         requests.put(None)
         return found
@@ -142,7 +151,7 @@ def test_killed_and_started_again_it_says_the_same(tmp_path: Path) -> None:
         first.report()
         first.synced()
         before = eventually(first.dump_when_settled, "what was reported is in force")
-        versions = first_answer(port)
+        versions = first_answer(first, port)
         epoch = first.epoch()
         assert first.stop(signal.SIGKILL) == -signal.SIGKILL
     # What was good stays in force even if its file is broken meanwhile.
@@ -154,7 +163,7 @@ def test_killed_and_started_again_it_says_the_same(tmp_path: Path) -> None:
         after = eventually(second.dump_when_settled, "what was reported is in force")
         assert after["services"] == before["services"]
         assert after["workloads"] == before["workloads"]
-        assert first_answer(port) == versions
+        assert first_answer(second, port) == versions
         assert any("not valid YAML" in error["message"] for error in after["errors"])
         assert second.stop(signal.SIGTERM) == 0
 
@@ -167,7 +176,7 @@ def test_a_restarted_process_pushes_nothing_before_the_nodes_have_reported(
     with running(tmp_path, tmp_path / "mesh.yaml", port) as process:
         started = time.monotonic()
         process.report()
-        names = first_answer(port)
+        names = first_answer(process, port)
         assert time.monotonic() - started > 1, "nobody said synced: it waits"
         assert len(names) == 2, "and then answers with what it was told"
 
@@ -193,3 +202,41 @@ def test_what_prevents_a_start_is_said(tmp_path: Path) -> None:
         assert second.process.wait(SECONDS) == 2
         assert "is another control plane running?" in second.log.read_text()
         assert first.epoch()
+
+
+def certificate(process: Process, port: int) -> str:
+    """A certificate of node1's agent: the trusted roots that came with it."""
+    token = process.post("POST", "/v1/tokens", {"node": "node1"})["token"]
+    roots = grpc.ssl_channel_credentials(process.roots.read_bytes())
+    with grpc.secure_channel(f"127.0.0.1:{port}", roots) as channel:
+        answer = ca_pb2_grpc.IstioCertificateServiceStub(channel).CreateCertificate(
+            ca_pb2.IstioCertificateRequest(csr=make_csr()),
+            timeout=SECONDS,
+            metadata=bearer(token),
+        )
+    return str(answer.cert_chain[-1])
+
+
+def test_a_change_of_the_root_outlives_its_process(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path, tmp_path / "mesh.yaml", port) as first:
+        assert certificate(first, port).count("BEGIN CERTIFICATE") == 1
+        before = first.client.rotate_root()
+        assert certificate(first, port).count("BEGIN CERTIFICATE") == 2
+        both = first.roots.read_text()
+        assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    with running(tmp_path, tmp_path / "mesh.yaml", port) as second:
+        # The certificate that was issued before holds for a day: so long nothing changes.
+        assert second.client.dump()["ca"] == before
+        assert certificate(second, port) == both == second.roots.read_text()
+
+
+def test_a_bad_file_of_the_authority_prevents_a_start(tmp_path: Path) -> None:
+    port = free_port()
+    with running(tmp_path, tmp_path / "mesh.yaml", port) as first:
+        assert first.stop(signal.SIGTERM) == 0
+    key = tmp_path / "control" / "ca" / "token.key"
+    key.chmod(0o644)
+    second = Process(tmp_path, tmp_path / "mesh.yaml", port)
+    assert second.process.wait(SECONDS) == 2
+    assert f"{key}: others may use it (mode 0644)" in second.log.read_text()

@@ -77,9 +77,8 @@ def test_replicas_are_spread_over_the_nodes() -> None:
 def test_a_node_that_does_not_exist_is_reported_and_nothing_runs_there() -> None:
     text = deployment("web").replace("    spec:\n", "    spec:\n      nodeName: mars\n")
     mesh = Mesh(AMBIENT, text)
-    assert "spec.template.spec.nodeName: there is no node 'mars': the mesh has node1" in (
-        mesh.messages()
-    )
+    said = "there is no node 'mars': the mesh has node1; the pod stays Pending"
+    assert f"spec.template.spec.nodeName: {said}" in mesh.messages()
     assert json.loads(f"{{{mesh.view.snapshot.body}}}")["pods"] == []
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from deploy.standalone.control.applied import apply
 from deploy.standalone.control.catalog import Catalog
-from deploy.standalone.control.derive import Carried
 from deploy.standalone.control.errors import StateError
 from deploy.standalone.control.state import StateStore
+from deploy.standalone.control.view import Carried
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     FILE,
@@ -36,7 +36,11 @@ def test_addresses_and_waypoints_come_back(tmp_path: Path) -> None:
     store = StateStore(tmp_path)
     carried = Carried(
         addresses={("shop", "web"): (ip_address("10.96.7.7"), ip_address("fd00::7"))},
+        places={("shop", "web-1-0"): "node2"},
         waypoints=frozenset({("shop", "waypoint")}),
+        vips={("shop", "a.example"): (ip_address("240.240.0.7"), ip_address("2001:2::7"))},
+        authentications=(("shop", "b"), ("shop", "a")),
+        names={"a.example": (ip_address("192.0.2.1"),)},
     )
     store.save_carried(carried)
     assert store.load_carried(Catalog()) == carried

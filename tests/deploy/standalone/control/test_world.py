@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from proto import workload_pb2
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     GATEWAY,
@@ -7,6 +8,7 @@ from tests.deploy.standalone.control.helpers import (
     deployment,
     service,
 )
+from tests.deploy.standalone.control.test_membership import labelled
 
 
 def test_a_gateway_makes_a_service_and_pods_in_the_mesh() -> None:
@@ -18,6 +20,8 @@ def test_a_gateway_makes_a_service_and_pods_in_the_mesh() -> None:
     assert container.command[1:] == ("-m", "waypoint")
     env = {each.name: each.value or each.field_path for each in container.env}
     assert env["XDS_ADDRESS"] == "10.244.255.253:15012"
+    assert env["XDS_ROOT_CA"] == "/run/tandem/t/roots.pem"
+    assert env["TOKEN_PATH"] == "tandem.io/token-path"
     assert env["GATEWAY_NAME"] == "waypoint"
     assert env["INSTANCE_IP"] == "status.podIP"
     assert container.readiness is not None
@@ -30,6 +34,18 @@ def test_a_gateway_makes_a_service_and_pods_in_the_mesh() -> None:
     assert workload.application_tunnel.port == 15088
     assert list(workload.services) == ["shop/waypoint.shop.svc.cluster.local"]
     assert not workload.HasField("waypoint")
+
+
+def test_a_gateway_may_ask_for_pods_that_are_not_enrolled() -> None:
+    mesh = Mesh(AMBIENT, labelled(GATEWAY, "istio.io/dataplane-mode: none"))
+    mesh.report()
+    (view,) = mesh.view.pods.values()
+    assert not view.enrolled
+    env = {each.name: each.value for each in view.pod.template.containers[0].env}
+    assert env["L4_MODE"] == "none"
+    (workload,) = mesh.workloads().values()
+    assert workload.tunnel_protocol == workload_pb2.HBONE
+    assert not workload.HasField("application_tunnel")
 
 
 def test_a_service_in_the_way_of_a_waypoints() -> None:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Control:
         self.epoch = secrets.token_hex(4)
         self.statuses: dict[str, Any] = {}
         self.synced: list[str] = []
+        self.tokens: list[dict[str, str]] = []
         self.version = 0
         self.content: dict[str, Any] = {"pods": [], "services": []}
         self.text = ""
@@ -90,8 +92,15 @@ class Control:
         await self.bump()
         return web.Response(status=204)
 
+    async def token(self, request: web.Request) -> web.Response:
+        self.tokens.append(await request.json())
+        token = f"token {len(self.tokens)}"
+        return web.json_response({"token": token, "expires": time.time() + 3600})
+
     async def tell(self, _request: web.Request) -> web.Response:
-        return web.json_response({"statuses": self.statuses, "synced": self.synced})
+        return web.json_response(
+            {"statuses": self.statuses, "synced": self.synced, "tokens": self.tokens}
+        )
 
     async def healthz(self, _request: web.Request) -> web.Response:
         return web.Response(status=200 if self.text else 503)
@@ -103,11 +112,12 @@ async def main() -> None:
     parser.add_argument("--file", type=Path)
     parser.add_argument("--node", action="append")
     arguments, _ = parser.parse_known_args()
-    control = Control(arguments.file, arguments.node)
+    control = Control(arguments.file, [node.partition("=")[0] for node in arguments.node])
     app = web.Application()
     app.router.add_get("/v1/snapshot", control.snapshot)
     app.router.add_put("/v1/pods/{namespace}/{name}/status", control.put_status)
     app.router.add_post("/v1/synced", control.sync)
+    app.router.add_post("/v1/tokens", control.token)
     app.router.add_get("/v1/healthz", control.healthz)
     app.router.add_get("/statuses", control.tell)
     runner = web.AppRunner(app)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from pyroute2 import IPRoute
 
 from deploy.standalone.runner import cgroups, links, netns
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -41,10 +37,3 @@ def own_cgroup() -> Iterator[Path]:
         while cgroups.populated(path):
             pass
         cgroups.remove(path)
-
-
-class HereThread:
-    """Stands for a NetnsThread of the machine's own netns."""
-
-    async def call(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.to_thread(function, *arguments)

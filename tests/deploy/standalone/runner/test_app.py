@@ -12,6 +12,7 @@ import pytest
 
 from deploy.demo.leftovers import leftovers
 from deploy.standalone.config import MeshConfig
+from deploy.standalone.runner import cgroups
 from deploy.standalone.runner.app import Mesh
 from deploy.standalone.runner.errors import PreflightError, StartError
 from deploy.standalone.runner.system import Programs
@@ -48,6 +49,29 @@ async def test_progress_is_told_and_nodes_are_in_sync(world: World) -> None:
     assert [line.split()[0] for line in told] == ["making", "starting", "starting", "starting"]
 
 
+async def test_agents_have_tokens_before_they_start(world: World) -> None:
+    asks = ["sh", "-c", "cat $TOKEN_PATH; stat -c %a $TOKEN_PATH; sleep 600"]
+    env = [{"name": "TOKEN_PATH", "field": "tandem.io/token-path"}]
+    world.pod("waypoint", asks, env=env)
+    world.pod("other", ["sleep", "600"])
+    world.write()
+    async with running(CONFIG, world) as mesh:
+        await mesh.wait_ready()
+        for node in CONFIG.nodes:
+            path = CONFIG.agent_token(node)
+            assert path.read_text().startswith("token ")
+            assert path.stat().st_mode & 0o777 == 0o600
+        asked = statuses(CONFIG)["tokens"]
+        agents = [{"node": node} for node in CONFIG.nodes]
+        assert asked[: len(agents)] == agents
+        (own,) = asked[len(agents) :]
+        assert (own["namespace"], own["pod"]) == ("default", "waypoint")
+        log = CONFIG.pod_dir("default", "waypoint") / "log"
+        await eventually(lambda: "600" in log.read_text(), "its process reads it")
+        assert CONFIG.pod_token("default", "waypoint").exists()
+        assert not CONFIG.pod_token("default", "other").exists()
+
+
 async def test_a_killed_control_plane_comes_back_and_is_told_everything(world: World) -> None:
     world.server("p")
     world.pod("client", ["sleep", "600"])
@@ -69,8 +93,7 @@ async def test_a_killed_control_plane_comes_back_and_is_told_everything(world: W
 
 
 def control_pids(mesh: Mesh) -> list[int]:
-    procs = CONFIG.cgroup(mesh.cgroup_mount) / "control" / "cgroup.procs"
-    return [int(pid) for pid in procs.read_text().split()]
+    return cgroups.processes(CONFIG.cgroup(mesh.cgroup_mount) / "control")
 
 
 async def test_wait_ready_names_what_is_not(world: World) -> None:
@@ -78,7 +101,7 @@ async def test_wait_ready_names_what_is_not(world: World) -> None:
     world.write()
     async with running(CONFIG, world) as mesh:
         with pytest.raises(StartError, match="default/p: command 'no-such-thing' not found"):
-            await mesh.wait_ready(seconds=0.5)
+            await mesh.wait_ready(seconds=3)
         await mesh.wait_ready("other")
 
 

@@ -15,6 +15,7 @@ from deploy.standalone.runner.controlapi import ControlApi, Watch
 from deploy.standalone.runner.errors import ControlError
 from deploy.standalone.runner.spec import Snapshot
 from deploy.standalone.runner.status import PodStatus
+from deploy.standalone.runner.tokens import Token
 from tests.deploy.standalone.runner.worlds import eventually
 
 STATUS = PodStatus("default", "web", "u", "node1")
@@ -23,6 +24,7 @@ STATUS = PodStatus("default", "web", "u", "node1")
 class Server:
     def __init__(self, epoch: str, version: str = "1") -> None:
         self.answer: Any = {"version": version, "epoch": epoch, "pods": [], "services": []}
+        self.token: Any = {"token": "t", "expires": 7}
         self.healthy = True
         self.asked: list[str] = []
 
@@ -34,6 +36,8 @@ class Server:
             if request.query.get("version") == self.answer.get("version"):
                 await asyncio.sleep(0.02)
             return web.json_response(self.answer)
+        if request.path == "/v1/tokens":
+            return web.json_response(self.token)
         if request.path == "/v1/synced":
             return web.Response(status=500, text="out of order")
         return web.Response(status=404)
@@ -108,7 +112,12 @@ async def test_answers_and_errors(tmp_path: Path) -> None:
         assert not await api.healthy()
         with pytest.raises(ControlError, match=str(path)):
             await api.put_status(STATUS)
-        async with serving(Server("e"), path):
+        server = Server("e")
+        async with serving(server, path):
+            assert await api.token({"node": "node1"}) == Token("t", 7.0)
+            server.token = {"token": "t"}
+            with pytest.raises(ControlError, match="a token that can't be read"):
+                await api.token({"node": "node1"})
             assert await api.healthy()
             assert not await api.put_status(STATUS)
             with pytest.raises(ControlError, match="500 out of order"):

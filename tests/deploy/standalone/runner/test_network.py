@@ -64,6 +64,9 @@ async def test_everyone_reaches_everyone(tmp_path: Path) -> None:
     world.service("web", ["a", "b", "c"], VIPS)
     world.service("only-a", ["a"], ["10.163.0.21", "fd00:20:163::21"])
     world.service("nobody", [], ["10.163.0.22", "fd00:20:163::22"])
+    world.service(
+        "entry", ["c"], ["240.240.0.20", "2001:2::20"], hostname="books.example", entry=True
+    )
     world.write()
     async with running(CONFIG, world) as mesh:
         await mesh.wait_ready()
@@ -99,6 +102,16 @@ async def test_everyone_reaches_everyone(tmp_path: Path) -> None:
             others = {line[1] for line in lines if line[0] != "c"}
             assert others == {ips["c"][1]}
 
+        async def check_entry() -> None:
+            """A ServiceEntry's host leads to what stands behind it."""
+            for url in (
+                "http://240.240.0.20/",
+                "http://[2001:2::20]/",
+                "http://books.example/",
+            ):
+                status, output = await run_in(CONFIG, "a", *get(url))
+                assert (status, output.split()[0]) == (0, "b'c")
+
         async def check_itself() -> None:
             """A pod reaches itself through a VIP: by the node's address."""
             for url, node in (
@@ -115,6 +128,8 @@ async def test_everyone_reaches_everyone(tmp_path: Path) -> None:
                 ("10.163.0.20", "81"),
                 ("10.163.9.9", "80"),
                 ("fd00:20:163::99", "80"),
+                ("240.240.9.9", "80"),
+                ("2001:2::99", "80"),
             ):
                 refused = (0, "ConnectionRefusedError True\n")
                 assert await run_in(CONFIG, "a", "python3", "-c", CONNECT, vip, port) == refused
@@ -134,7 +149,12 @@ async def test_everyone_reaches_everyone(tmp_path: Path) -> None:
                 assert (await thread.call(fetch, url)).split()[1] == node
 
         await asyncio.gather(
-            check_pods(), check_balance(), check_itself(), check_refusals(), check_node()
+            check_pods(),
+            check_balance(),
+            check_entry(),
+            check_itself(),
+            check_refusals(),
+            check_node(),
         )
 
 

@@ -213,6 +213,8 @@ HTTPServer(("", 8080), H).serve_forever()
     world.write()
     async with running(CONFIG, world) as mesh:
         await mesh.wait_ready()
+        # The record is written a moment after the mesh knows.
+        await eventually(lambda: status(CONFIG, "p")["ready"], "its record says so")
         flag.unlink()
         told = await eventually(
             partial(matching, "p", lambda s: not s["ready"]), "it is unready"

@@ -16,6 +16,7 @@ def test_resolv_conf_is_as_kubernetes_writes_it() -> None:
     assert resolv_conf(MeshConfig(), "shop") == (
         "search shop.svc.cluster.local svc.cluster.local cluster.local\n"
         "nameserver 10.96.0.10\n"
+        "nameserver fd00:10:96::a\n"
         "options ndots:5\n"
     )
 
@@ -35,6 +36,7 @@ def test_environment_has_the_pods_fields() -> None:
         "IPS": "status.podIPs",
         "NODE": "spec.nodeName",
         "ACCOUNT": "spec.serviceAccountName",
+        "TOKEN": "tandem.io/token-path",
     }
     container = ContainerSpec(
         "main",
@@ -42,7 +44,7 @@ def test_environment_has_the_pods_fields() -> None:
         (*(Variable(n, field=f) for n, f in fields.items()), Variable("HOME", "/srv")),
     )
     pod = PodSpec("shop", "web", "node1", "u", service_account="seller")
-    found = environment(pod, container, IPS)
+    found = environment(pod, container, IPS, Path("/pods/web/token"))
     assert {name: found[name] for name in fields} == {
         "NAME": "web",
         "NAMESPACE": "shop",
@@ -50,6 +52,7 @@ def test_environment_has_the_pods_fields() -> None:
         "IPS": ",".join(IPS),
         "NODE": "node1",
         "ACCOUNT": "seller",
+        "TOKEN": "/pods/web/token",
     }
     assert found["HOME"] == "/srv"
     assert found["HOSTNAME"] == "web"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,15 @@ import pytest
 
 from deploy.standalone.runner.probe import STARTUP_PERIOD, Prober, Verdict, watch
 from deploy.standalone.runner.spec import Readiness
-from tests.deploy.standalone.runner.places import HereThread
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-PROBER = Prober(HereThread())  # type: ignore[arg-type]
+
+
+async def make_here(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+
+PROBER = Prober(make_here)
 
 
 @asynccontextmanager

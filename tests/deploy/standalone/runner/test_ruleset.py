@@ -37,6 +37,11 @@ def test_nothing_ready_means_no_target() -> None:
     assert list(targets([service(), service(endpoint(2, ready=False))])) == []
 
 
+def test_an_address_that_two_share_is_the_firsts() -> None:
+    found = list(targets([service(endpoint(2)), service(endpoint(3))]))
+    assert [t.endpoints[0][0] for t in found] == ["10.244.1.2", "fd00:10:244:1::2"]
+
+
 def test_rules_name_the_vip_and_draw_evenly() -> None:
     text = render(CONFIG, "node1", [service(endpoint(2), endpoint(3), protocol="UDP")])
     assert "10.96.1.2 . udp . 80 : goto vip-10_96_1_2-udp-80" in text
@@ -59,3 +64,9 @@ def test_the_same_services_give_the_same_rules_in_any_order() -> None:
     assert render(CONFIG, "node1", [service(one, other)]) == render(
         CONFIG, "node1", [service(other, one)]
     )
+
+
+def test_what_stands_for_a_service_and_leads_nowhere_is_refused() -> None:
+    text = render(CONFIG, "node1", [])
+    assert "ip daddr { 10.96.0.0/16, 240.240.0.0/16 } goto refused" in text
+    assert "ip6 daddr { fd00:10:96::/112, 2001:2::/48 } goto refused" in text

@@ -11,6 +11,12 @@ from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner.spec import EndpointView, ServicePortView, ServiceView
 from deploy.standalone.runner.zone import Answer, Zone
 
+
+def host(hostname: str, *vips: str) -> ServiceView:
+    ports = (ServicePortView("http", 80),)
+    return ServiceView("default", "entry", hostname, vips=vips, ports=ports, entry=True)
+
+
 SERVICES = (
     ServiceView(
         "default",
@@ -32,7 +38,12 @@ SERVICES = (
             EndpointView("db-2", ("10.244.1.7",), False, {5432: 5432}),
         ),
     ),
-    ServiceView("default", "api", "api.example.com", vips=("10.96.1.9",)),
+    host("api.example.com", "240.240.1.9"),
+    host("*.wild.example", "240.240.1.10", "2001:2::10"),
+    host("closer.wild.example", "240.240.1.11"),
+    host("*.b.wild.example", "240.240.1.12"),
+    host("ranges.example"),
+    host("outside.default.svc.cluster.local", "240.240.1.13"),
 )
 
 
@@ -62,7 +73,13 @@ def texts(name: str, kind: str = "A") -> list[str]:
          ["0 100 5432 db-1.db.default.svc.cluster.local.",
           "0 100 15432 db-0.db.default.svc.cluster.local."]),
         ("2.1.96.10.in-addr.arpa", "PTR", ["web.default.svc.cluster.local."]),
-        ("api.example.com", "A", ["10.96.1.9"]),
+        ("api.example.com", "A", ["240.240.1.9"]),
+        ("API.example.com", "A", ["240.240.1.9"]),
+        ("a.wild.example", "AAAA", ["2001:2::10"]),
+        ("x.a.wild.example", "A", ["240.240.1.10"]),
+        ("closer.wild.example", "A", ["240.240.1.11"]),
+        ("x.b.wild.example", "A", ["240.240.1.12"]),
+        ("outside.default.svc.cluster.local", "A", ["240.240.1.13"]),
     ],
 )  # fmt: skip
 def test_records(name: str, kind: str, records: list[str]) -> None:
@@ -100,10 +117,22 @@ def test_names_without_a_record_of_the_kind(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["example.com", "cluster.local.example.com", "1.2.3.4.in-addr.arpa", "local", "."]
+    ("name", "kind"),
+    [
+        ("example.com", "A"),
+        ("cluster.local.example.com", "A"),
+        ("1.2.3.4.in-addr.arpa", "A"),
+        ("local", "A"),
+        (".", "A"),
+        ("wild.example", "A"),
+        ("ranges.example", "A"),
+        ("api.example.com", "MX"),
+        ("_http._tcp.api.example.com", "SRV"),
+        ("9.1.240.240.in-addr.arpa", "PTR"),
+    ],
 )
-def test_what_others_answer(name: str) -> None:
-    assert ask(name) is None
+def test_what_others_answer(name: str, kind: str) -> None:
+    assert ask(name, kind) is None
 
 
 def test_srv_comes_with_addresses() -> None:

@@ -1,24 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
 
-from deploy.standalone.control.ads.server import serve
-from deploy.standalone.control.errors import ConfigError
 from deploy.standalone.control.translate.resources import AUTHORIZATION_TYPE
-from tests.deploy.standalone.control.conftest import WAYPOINT, Control
+from tests.deploy.standalone.control.conftest import DAEMON, WAYPOINT, Control
 from tests.deploy.standalone.control.helpers import (
     AMBIENT,
     GATEWAY,
     deployment,
     documents,
+    policy,
     route,
     service,
 )
+from ztunnel_compat.decode import decode_address
 from ztunnel_compat.drivers.ads_stream import NodeInfo
+from ztunnel_compat.drivers.login import Login
 from ztunnel_compat.drivers.mesh_client import MeshClient
+from ztunnel_compat.model import Workload
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import Changes, WorkloadState
 
@@ -84,6 +87,43 @@ async def test_authorization_is_answered_empty(control: Control) -> None:
     assert not response.resources
 
 
+async def test_a_policy_reaches_daemons_and_waypoints_without_a_version(
+    control: Control,
+) -> None:
+    await ready_mesh(control, *MESH, policy("{}"))
+    for node in (DAEMON, WAYPOINT):
+        stream = control.stream(node)
+        await stream.send(AUTHORIZATION_TYPE)
+        response = await stream.receive()
+        assert [(r.name, r.version) for r in response.resources] == [("shop/rules", "")]
+        control.write(documents(*MESH, policy("action: DENY")))
+        assert await stream.names() == (["shop/rules"], [])
+        control.write(documents(*MESH))
+        assert await stream.names() == ([], ["shop/rules"])
+        again = control.stream(node)
+        await again.send(AUTHORIZATION_TYPE, initial_resource_versions={"shop/rules": ""})
+        assert await again.names() == ([], ["shop/rules"])
+        control.write(documents(*MESH, policy("{}")))
+        assert await again.names() == (["shop/rules"], [])
+        again.call.cancel()
+        stream.call.cancel()
+
+
+async def test_a_policy_reaches_the_engine_beside_the_workload_that_names_it(
+    control: Control,
+) -> None:
+    chosen = policy("selector: {matchLabels: {app: web}}")
+    await ready_mesh(control, *MESH, chosen)
+    stream = control.stream()
+    await stream.send()
+    response = await stream.receive()
+    found = [decode_address(r.name, r.resource.value) for r in response.resources]
+    named = {
+        w.workload_name: w.authorization_policies for w in found if isinstance(w, Workload)
+    }
+    assert named == {"web": ("shop/rules",), "waypoint": ()}
+
+
 async def test_an_unknown_node_is_refused(control: Control) -> None:
     stream = control.stream("sidecar~10.0.0.1~a.b~b.svc.cluster.local")
     await stream.send()
@@ -106,7 +146,9 @@ async def test_clients_come_and_go(control: Control) -> None:
     assert control.tasks.failure is None
 
 
-async def test_the_engines_own_client_follows(control: Control) -> None:
+async def test_the_engines_own_client_follows(control: Control, tmp_path: Path) -> None:
+    (tmp_path / "roots.pem").write_bytes(control.authority.roots)
+    (tmp_path / "token").write_text(control.token())
     await ready_mesh(control, *MESH)
     state = WorkloadState()
     arrived = asyncio.Event()
@@ -115,7 +157,7 @@ async def test_the_engines_own_client_follows(control: Control) -> None:
         arrived.set()
 
     client = MeshClient(
-        target=control.target,
+        server=Login(control.target, tmp_path / "roots.pem", tmp_path / "token"),
         node=NodeInfo(
             "ztunnel", "10.244.255.1", "node1", "tandem-system", "node1", "Kubernetes"
         ),
@@ -132,9 +174,3 @@ async def test_the_engines_own_client_follows(control: Control) -> None:
         arrived.clear()
         await control.report(ready=False)
         await asyncio.wait_for(arrived.wait(), 10)
-
-
-async def test_a_port_in_use_is_said(control: Control) -> None:
-    _, port = await serve(control.ads, "127.0.0.1:0")
-    with pytest.raises(ConfigError, match="can't be listened on"):
-        await serve(control.ads, f"127.0.0.1:{port}")

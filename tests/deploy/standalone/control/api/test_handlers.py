@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.deploy.standalone.control.helpers import (
     GATEWAY,
     deployment,
     documents,
+    entry,
     route,
     service,
 )
@@ -38,6 +40,26 @@ async def test_snapshot(control: Control) -> None:
     assert view["ports"] == [{"name": "http", "port": 80, "protocol": "TCP"}]
     assert view["endpoints"] == [
         {"pod": pod["name"], "ips": ["10.244.1.10"], "ready": True, "ports": {"80": 8080}}
+    ]
+
+
+async def test_snapshot_has_hosts_that_stand_for_a_name_in_the_whole_mesh(
+    control: Control,
+) -> None:
+    spec = (
+        "hosts: [a.example]\nports: [{number: 80, name: http, targetPort: 8080}]\n"
+        "resolution: STATIC\nendpoints: [{address: 10.9.0.1}]\n"
+    )
+    own = entry(spec + "addresses: [10.7.0.1, 10.8.0.0/16]", "own", "z")
+    private = entry(spec.replace("a.example", "b.example") + "exportTo: [.]", "private")
+    snapshot = await running(
+        control, AMBIENT, deployment("web"), entry(spec), own, private,
+    )  # fmt: skip
+    (view,) = snapshot["services"]
+    assert (view["hostname"], view["entry"], view["headless"]) == ("a.example", True, False)
+    assert [vip.partition(":")[0].partition(".")[0] for vip in view["vips"]] == ["240", "2001"]
+    assert view["endpoints"] == [
+        {"pod": "out", "ips": ["10.9.0.1"], "ready": True, "ports": {"80": 8080}}
     ]
 
 
@@ -166,7 +188,10 @@ async def test_tables(control: Control) -> None:
     status, answer = await control.ask("GET", "/v1/get/secrets")
     assert (status, answer["error"]) == (
         404,
-        "there is no table 'secrets': pods, services, routes, waypoints",
+        (
+            "there is no table 'secrets': pods, services, routes, waypoints, workloads, "
+            "policies, problems"
+        ),
     )
 
 
@@ -207,3 +232,52 @@ async def test_bad_requests_get_an_error_and_harm_nothing(control: Control) -> N
     assert (await control.ask("POST", "/v1/synced", json={"node": "node1"}))[0] == 204
     assert control.gate.complete.is_set()
     assert (await control.ask("GET", "/v1/healthz"))[0] == 200
+
+
+async def test_tokens_are_for_what_there_is(control: Control) -> None:
+    snapshot = await running(control, AMBIENT, deployment("web"))
+    (pod,) = snapshot["pods"]
+    status, body = await control.ask("POST", "/v1/tokens", json={"node": "node1"})
+    assert (status, control.tokens.verify(body["token"]).node) == (200, "node1")
+    asked = {"namespace": "shop", "pod": pod["name"], "uid": pod["uid"]}
+    status, body = await control.ask("POST", "/v1/tokens", json=asked)
+    assert control.tokens.verify(body["token"]).pod == pod["name"]
+    assert body["expires"] > time.time()
+    for wrong, code, reason in (
+        ({"node": "x"}, 404, "there is no node 'x'"),
+        (asked | {"uid": "before"}, 404, "of uid before"),
+        ({"pod": "x"}, 400, "namespace: expected str"),
+        ({}, 400, "node: expected str"),
+        ([], 400, "must be a JSON object"),
+    ):
+        status, body = await control.ask("POST", "/v1/tokens", json=wrong)
+        assert status == code
+        assert reason in body["error"]
+
+
+async def test_no_token_makes_a_pod_an_agent(control: Control) -> None:
+    trap = deployment("trap", "tandem-system").replace(
+        "      containers:", "      serviceAccountName: ztunnel\n      containers:"
+    )
+    snapshot = await running(control, trap)
+    (pod,) = snapshot["pods"]
+    asked = {"namespace": "tandem-system", "pod": pod["name"], "uid": pod["uid"]}
+    status, body = await control.ask("POST", "/v1/tokens", json=asked)
+    assert (status, "is the node agents'" in body["error"]) == (403, True)
+
+
+async def test_roots_are_told_and_changed(control: Control) -> None:
+    _, before = await control.ask("GET", "/v1/roots")
+    assert (before["step"], before["next_step_after"]) == ("stable", "")
+    (root,) = before["roots"]
+    assert root["signing"] is True
+    status, after = await control.ask("POST", "/v1/roots/rotate")
+    assert (status, after["step"], len(after["roots"])) == (200, "published", 2)
+    _, dump = await control.ask("GET", "/v1/dump")
+    assert dump["ca"] == after
+
+
+async def test_a_root_that_cannot_be_kept_is_said(control: Control) -> None:
+    control.ca_settings.folder.joinpath("state.new").mkdir()
+    status, body = await control.ask("POST", "/v1/roots/rotate")
+    assert (status, "state.json can't be written" in body["error"]) == (503, True)

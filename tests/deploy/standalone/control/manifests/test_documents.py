@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[5]
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {}\n"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy/samples/bookinfo").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted((ROOT / "deploy/samples").glob("*/*.yaml")))
 def test_reads_the_samples(path: Path) -> None:
     loaded = load(path.read_bytes(), str(path), path.parent)
     assert loaded.problems == ()

@@ -61,18 +61,19 @@ def test_what_is_wrong_is_named(old: str, new: str, field: str, message: str) ->
 def test_a_grant_allows_what_it_names() -> None:
     found = one(GRANT)
     assert isinstance(found, ReferenceGrant)
-    assert found.allows("shop", "web")
-    assert not found.allows("shop", "other")
-    assert not found.allows("other", "web")
+    assert found.allows("HTTPRoute", "shop", "web")
+    assert not found.allows("HTTPRoute", "shop", "other")
+    assert not found.allows("HTTPRoute", "other", "web")
+    assert not found.allows("TCPRoute", "shop", "web")
 
 
 def test_a_grant_without_a_name_allows_all_services() -> None:
     found = one(GRANT.replace(", name: web", ""))
     assert isinstance(found, ReferenceGrant)
-    assert found.allows("shop", "anything")
+    assert found.allows("HTTPRoute", "shop", "anything")
 
 
 def test_a_grant_for_secrets_allows_no_service() -> None:
     (document,) = read(GRANT.replace("kind: Service", "kind: Secret")).documents
     assert isinstance(document.value, ReferenceGrant)
-    assert not document.value.allows("shop", "web")
+    assert not document.value.allows("HTTPRoute", "shop", "web")

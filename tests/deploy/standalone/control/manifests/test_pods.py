@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.standalone.control.objects import Deployment
+from deploy.standalone.control.objects import Deployment, Locality, Namespace, Node
 from tests.deploy.standalone.control.helpers import complaints, deployment, one
 
 
@@ -56,3 +56,38 @@ def test_no_containers() -> None:
     assert complaints(text) == [
         (4, "spec.containers", "missing: give at least one program to run")
     ]
+
+
+def test_a_node_is_where_its_labels_say() -> None:
+    found = one(
+        "apiVersion: v1\nkind: Node\nmetadata:\n  name: node1\n  labels:\n"
+        "    topology.kubernetes.io/region: eu\n    topology.kubernetes.io/zone: eu-a\n"
+        "    topology.istio.io/subzone: rack7\nspec: {podCIDR: 10.0.0.0/24}\n"
+    )
+    assert isinstance(found, Node)
+    assert (found.name, found.locality) == ("node1", Locality("eu", "eu-a", "rack7"))
+
+
+@pytest.mark.parametrize("place", ["Pod", "Deployment"])
+def test_accelerate_is_true_or_false(place: str) -> None:
+    wrong = "annotations: {tandem.io/accelerate: maybe}, "
+    text = deployment("web").replace("metadata: {labels", f"metadata: {{{wrong}labels")
+    where = "spec.template.metadata"
+    if place == "Pod":
+        text = (
+            f"apiVersion: v1\nkind: Pod\nmetadata: {{{wrong}name: p}}\n"
+            "spec: {containers: [{name: main, command: [serve]}]}\n"
+        )
+        where = "metadata"
+    ((_, field, why),) = complaints(text)
+    assert field == f"{where}.annotations.tandem.io/accelerate"
+    assert why == "'maybe' is none of true, false"
+
+
+def test_a_namespace_may_say_where_connections_go() -> None:
+    found = one(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n"
+        "  annotations: {networking.istio.io/traffic-distribution: PreferSameNode}\n"
+    )
+    assert isinstance(found, Namespace)
+    assert found.distribution == "PreferSameNode"

@@ -4,7 +4,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from deploy.standalone.control.objects import Family, FamilyPolicy, Service, Transport
+from deploy.standalone.control.objects import (
+    Family,
+    FamilyPolicy,
+    Service,
+    Transport,
+    Visibility,
+)
 from tests.deploy.standalone.control.helpers import complaints, one, service
 
 
@@ -60,6 +66,12 @@ def test_cluster_ips() -> None:
         ("{clusterIP: 10.96.0.9, ipFamilies: [IPv6]}", "ipFamilies", "don't fit the addresses"),
         ("externalIPs: [1.2.3.4]", "externalIPs", "not supported"),
         ("trafficDistribution: Near", "trafficDistribution", "'Near' is none of"),
+        ("sessionAffinity: Cookie", "sessionAffinity", "'Cookie' is none of None, ClientIP"),
+        (
+            "sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}",
+            "sessionAffinityConfig",
+            "goes with sessionAffinity: ClientIP only",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(spec: str, field: str, message: str) -> None:
@@ -92,6 +104,80 @@ def test_ports(ports: str, field: str, message: str) -> None:
     ((_, where, why),) = complaints(text)
     assert where == f"spec.{field}"
     assert why.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "affinity", "message"),
+    [
+        (1, 1, ""),
+        (86400, 86400, ""),
+        (0, 0, "0 is not from 1 to 86400"),
+        (86401, 0, "86401 is"),
+    ],
+)
+def test_session_affinity_lasts(seconds: int, affinity: int, message: str) -> None:
+    spec = (
+        "sessionAffinity: ClientIP\n"
+        f"sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {seconds}}}}}"
+    )
+    if not message:
+        assert parsed(spec).affinity == affinity
+        return
+    ((_, where, why),) = complaints(service("web", spec=spec))
+    assert where == "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+    assert why.startswith(message)
+
+
+def annotated(annotation: str) -> str:
+    return service("web").replace("metadata: {", f"metadata: {{annotations: {{{annotation}}}, ")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "field", "value"),
+    [
+        (
+            "networking.istio.io/traffic-distribution: preferclose",
+            "distribution",
+            "PreferClose",
+        ),
+        ("tandem.io/load-balancing: least-connections", "least_connections", True),
+        ("networking.istio.io/exportTo: '*'", "visibility", Visibility.PUBLIC),
+        ("networking.istio.io/exportTo: ''", "visibility", Visibility.PUBLIC),
+        ("networking.istio.io/exportTo: .", "visibility", Visibility.NAMESPACE),
+        ("networking.istio.io/exportTo: shop", "visibility", Visibility.NAMESPACE),
+        ("networking.istio.io/exportTo: 'other, *'", "visibility", Visibility.PUBLIC),
+        ("networking.istio.io/exportTo: '~'", "visibility", Visibility.NONE),
+    ],
+)
+def test_annotations(annotation: str, field: str, value: object) -> None:
+    found = one(annotated(annotation))
+    assert getattr(found, field) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ("networking.istio.io/traffic-distribution: Far", "'Far' is none of PreferClose"),
+        ("tandem.io/load-balancing: random", "'random' is none of least-connections"),
+        ("networking.istio.io/exportTo: other", "not supported: other; write . for this"),
+        ("tandem.io/load-balancing: 3", "expected a text, not the number 3"),
+        (
+            "tandem.io/balancing: a",
+            "unknown annotation: known are tandem.io/accelerate",
+        ),
+    ],
+)
+def test_annotations_that_are_wrong(annotation: str, message: str) -> None:
+    ((_, where, why),) = complaints(annotated(annotation))
+    assert where == f"metadata.annotations.{annotation.partition(':')[0]}"
+    assert why.startswith(message)
+
+
+def test_the_field_goes_before_the_annotation() -> None:
+    text = annotated("networking.istio.io/traffic-distribution: PreferClose")
+    found = one(text + "  trafficDistribution: PreferSameNode\n")
+    assert isinstance(found, Service)
+    assert found.distribution == "PreferSameNode"
 
 
 def test_node_ports_work_as_cluster_ips_with_a_notice() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from deploy.standalone.control.objects import Key
 from tests.deploy.standalone.control.helpers import AMBIENT, GATEWAY, Mesh, route, service
 
 WEB = "- backendRefs: [{name: web, port: 80}]"
@@ -46,14 +47,14 @@ def test_a_parent_may_be_narrowed_to_a_port(parent: str, expected: list[str]) ->
         ("name: waypoint", "spec.parentRefs[0].name: there is no Service shop/waypoint"),
         ("name: web, port: 99", "spec.parentRefs[0]: Service shop/web has no port 99"),
         ("name: web, sectionName: x", "spec.parentRefs[0]: Service shop/web has no port x"),
-        ("name: web, port: 82", "port 82 of Service shop/web speaks TCP, and only HTTP/1.1 is"),
+        ("name: web, port: 82", "port 82 of Service shop/web speaks TCP, and only HTTP is"),
     ],
 )
 def test_a_parent_that_leads_nowhere(parent: str, complaint: str) -> None:
     mesh = Mesh(AMBIENT, GATEWAY, TWO, route(WEB).replace("name: web}]", f"{parent}}}]", 1))
     assert told(mesh, complaint)
     assert ports(mesh) == []
-    assert mesh.view.attachments.accepted == {("shop", "web"): False}
+    assert mesh.view.attachments.accepted == {Key("HTTPRoute", "shop", "web"): False}
 
 
 def test_problems_of_references_name_their_own_line() -> None:

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 from deploy.standalone.control.pods import PodStatus
 from proto import workload_pb2 as pb
-from tests.deploy.standalone.control.helpers import AMBIENT, Mesh, deployment, service
+from tests.deploy.standalone.control.helpers import (
+    AMBIENT,
+    SETTINGS,
+    Mesh,
+    deployment,
+    service,
+    workload_entry,
+)
 from ztunnel_compat.decode import decode_address
 from ztunnel_compat.model import Workload
 
@@ -30,6 +38,17 @@ def test_a_ready_pod_of_the_mesh() -> None:
     assert found.status == pb.HEALTHY
     (port,) = found.services["shop/web.shop.svc.cluster.local"].ports
     assert (port.service_port, port.target_port, port.app_protocol) == (80, 8080, pb.HTTP11)
+
+
+def test_its_trust_domain_is_told_where_it_is_not_the_usual() -> None:
+    for domain, told in (("cluster.local", ""), ("td.example", "td.example")):
+        vm = workload_entry("address: 10.9.0.1\nserviceAccount: vm")
+        settings = replace(SETTINGS, trust_domain=domain)
+        mesh = Mesh(PLAIN, deployment("web"), vm, settings=settings)
+        mesh.report()
+        assert workload(mesh).trust_domain == told
+        (outside,) = mesh.view.outsides
+        assert mesh.address(outside).workload.trust_domain == told
 
 
 def test_the_engines_can_decode_it() -> None:
@@ -93,3 +112,27 @@ def test_canonical_labels_go_first() -> None:
     mesh = Mesh(PLAIN, text)
     mesh.report()
     assert (workload(mesh).canonical_name, workload(mesh).canonical_revision) == ("shop", "7")
+
+
+def node(name: str) -> str:
+    return (
+        f"apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  labels:\n"
+        "    topology.kubernetes.io/region: eu\n    topology.kubernetes.io/zone: eu-a\n"
+        "    topology.istio.io/subzone: rack7\n"
+    )
+
+
+def test_a_pod_is_where_its_node_is() -> None:
+    mesh = Mesh(PLAIN, node("node1"), deployment("web"))
+    mesh.report()
+    place = workload(mesh).locality
+    assert (place.region, place.zone, place.subzone) == ("eu", "eu-a", "rack7")
+    mesh.write(PLAIN, deployment("web"))
+    mesh.report()
+    assert not workload(mesh).HasField("locality")
+
+
+def test_a_node_that_the_mesh_does_not_have_is_noticed() -> None:
+    assert Mesh(node("node9")).messages() == [
+        "metadata.name: without effect: the mesh's nodes are node1"
+    ]

@@ -1,0 +1,83 @@
+"""The conditions of a VirtualService's HTTP rules."""
+
+from __future__ import annotations
+
+from deploy.standalone.control.manifests.fields import Fields
+from deploy.standalone.control.manifests.metadata import LABEL
+from deploy.standalone.control.manifests.texts import TOKEN, check_regex
+from deploy.standalone.control.routing import (
+    FieldMatch,
+    MatchKind,
+    RouteMatch,
+    Source,
+    TextMatch,
+)
+
+#: Attributes, and the pseudo headers that they are.
+PSEUDO = {"method": ":method", "scheme": ":scheme", "authority": ":authority"}
+#: Istio passes these over among headers: they have fields of their own.
+RESERVED = {"uri", "scheme", "method", "authority"}
+KINDS = {"exact": MatchKind.EXACT, "prefix": MatchKind.PREFIX, "regex": MatchKind.REGEX}
+ANYTHING = RouteMatch()
+
+
+def read_match(fields: Fields) -> RouteMatch:
+    """Read one of ``match``; its ``gateways`` are somebody else's to read."""
+    fields.ignore("name", "statPrefix", "gateways")
+    path = read_text(fields, "uri")
+    folds = fields.boolean("ignoreUriCase")
+    if path is None:
+        path = ANYTHING.path
+    elif folds and path.kind is not MatchKind.REGEX:
+        path = TextMatch(path.kind, path.value, ignore_case=True)
+    headers = [
+        FieldMatch(pseudo, text)
+        for name, pseudo in PSEUDO.items()
+        if (text := read_text(fields, name))
+    ]
+    headers += read_fields(fields, "headers")
+    headers += [
+        FieldMatch(each.name, each.text, inverted=True)
+        for each in read_fields(fields, "withoutHeaders")
+    ]
+    namespace = fields.text("sourceNamespace")
+    if namespace and not LABEL.fullmatch(namespace):
+        fields.wrong("sourceNamespace", f"{namespace!r} is no name of a namespace")
+    source = Source((namespace,) if namespace else (), fields.labels("sourceLabels"))
+    match = RouteMatch(
+        path=path,
+        headers=tuple(headers),
+        query=tuple(read_fields(fields, "queryParams")),
+        source=source,
+        port=fields.integer("port", 0, 1, 65535),
+    )
+    fields.end()
+    return match
+
+
+def read_fields(fields: Fields, name: str) -> list[FieldMatch]:
+    """Read ``headers``, ``withoutHeaders`` or ``queryParams``: text matches by name."""
+    inner = fields.child(name)
+    found = []
+    for key in sorted(inner.values):
+        if not TOKEN.fullmatch(key):
+            inner.wrong(key, f"{key!r} can't be the name of one")
+        if name != "queryParams" and key in RESERVED:
+            inner.wrong(key, f"is no header: use the match's own field {key}")
+        found.append(FieldMatch(key, read_text(inner, key) or TextMatch(MatchKind.PRESENT)))
+    return found
+
+
+def read_text(fields: Fields, name: str) -> TextMatch | None:
+    """Read a ``StringMatch``; None when it is absent or says nothing."""
+    inner = fields.child(name)
+    given = [kind for kind in KINDS if inner.value(kind) is not None]
+    if len(given) > 1:
+        inner.wrong(given[1], f"give one of {', '.join(KINDS)}")
+    texts = {kind: inner.text(kind) for kind in given}
+    inner.end()
+    for kind, value in texts.items():
+        if kind == "regex":
+            check_regex(inner, value, kind)
+        return TextMatch(KINDS[kind], value)
+    return None
