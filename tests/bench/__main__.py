@@ -7,28 +7,49 @@ import platform
 import sys
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
-from tests.bench import l4
+from tests.bench import l4, scale, tunnel, waypoint
 from tests.bench.measure import Entry, as_json, table
 from tests.support.mesh import MeshHandle, leftovers
+
+
+class Cases(Protocol):
+    """A module of cases that need a mesh."""
+
+    def manifests(self) -> dict[str, str]:
+        """The mesh's files."""
+        ...
+
+    def run(self, mesh: MeshHandle, scratch: Path) -> list[Entry]:
+        """Every case."""
+        ...
+
+
+def in_mesh(nodes: int, cases: Cases, scratch: Path) -> list[Entry]:
+    """Bring a mesh up, run the cases, take it down."""
+    folder = scratch / "mesh"
+    folder.mkdir()
+    mesh = MeshHandle("bench", folder, 98, nodes)
+    for file, text in cases.manifests().items():
+        mesh.write(file, text)
+    print(f"bench: bringing up a mesh of {nodes} node(s)", flush=True)
+    mesh.start()
+    try:
+        mesh.wait_ready()
+        return cases.run(mesh, scratch)
+    finally:
+        mesh.stop()
 
 
 def main(output: Path) -> int:
     """Run every case; the exit status."""
     entries: list[Entry] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "mesh"
-        folder.mkdir()
-        mesh = MeshHandle("bench", folder, 98)
-        for file, text in l4.manifests().items():
-            mesh.write(file, text)
-        print("bench: bringing up a mesh", flush=True)
-        mesh.start()
-        try:
-            mesh.wait_ready()
-            entries += l4.run(mesh, Path(scratch))
-        finally:
-            mesh.stop()
+    for nodes, cases in ((1, l4), (2, tunnel), (1, waypoint)):
+        with tempfile.TemporaryDirectory() as scratch:
+            entries += in_mesh(nodes, cases, Path(scratch))
+    print("bench: a mesh of 100,000 endpoints", flush=True)
+    entries += scale.run()
     if left := leftovers("bench"):
         print(f"bench: left behind: {left}", file=sys.stderr)
         return 1

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.bench.measure import Entry, Sample, busy_seconds, compare, in_turn, wrk
-from tests.e2e.manifests import documents, idle, namespace, service
+from tests.e2e.manifests import allow, documents, idle, namespace, service
 from tests.support.mesh import MeshHandle
 
 ROUNDS = 9
@@ -40,6 +42,7 @@ print(samples[len(samples) // 2])
 
 def manifests() -> dict[str, str]:
     """The mesh's files."""
+    fast = {"tandem.io/accelerate": "true"}
     return {
         "bench.yaml": documents(
             namespace("bench", dataplane_mode="ambient"),
@@ -47,10 +50,28 @@ def manifests() -> dict[str, str]:
             idle("client", "bench"),
             idle("server", "bench"),
             service("web", 80, 8080, namespace="bench", selector="app: server"),
+            idle("guarded", "bench"),
+            service("guarded", 80, 8080, namespace="bench"),
+            allow("thousand", "bench", thousand_rules(), app="guarded"),
+            idle("fast-client", "bench", annotations=fast),
+            idle("fast-server", "bench", annotations=fast),
+            service("fast", 80, 8080, namespace="bench", selector="app: fast-server"),
             idle("client", "plain"),
             idle("server", "plain"),
         )
     }
+
+
+def thousand_rules() -> str:
+    """1,000 rules of differing callers, ranges and ports; the last one lets ours in."""
+    others = [
+        f"- from:\n  - source:\n      principals: [cluster.local/ns/other{n}/sa/caller]\n"
+        f'  - source:\n      ipBlocks: ["192.0.2.{n % 256}/32"]\n'
+        f'  to:\n  - operation:\n      ports: ["{10000 + n}"]\n'
+        for n in range(999)
+    ]
+    ours = "- from:\n  - source:\n      principals: [cluster.local/ns/bench/sa/default]\n"
+    return "".join([*others, ours])
 
 
 def outside(netns: str) -> Callable[[Sequence[str]], list[str]]:
@@ -58,14 +79,24 @@ def outside(netns: str) -> Callable[[Sequence[str]], list[str]]:
     return lambda command: ["nsenter", f"--net={netns}", *command]
 
 
+def reuse_ports(*pods: dict[str, Any]) -> None:
+    """Have pods outside the mesh use ports again at once, as enrolled ones do.
+
+    Else they run out, and what is measured is the search for one.
+    """
+    set_it = "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse"
+    for pod in pods:
+        subprocess.run(outside(pod["netns"])(["sh", "-c", set_it]), check=True)
+
+
 def on_core(number: int) -> list[str]:
     """Pin what follows: the client to one core, the server to another."""
     return ["taskset", "--cpu-list", str(number % (os.cpu_count() or 1))]
 
 
-def redirected(mesh: MeshHandle) -> int:
-    """Connects that the kernel sent to a service's endpoint so far."""
-    return int(mesh.dump("node")["counters"]["CONNECT_SERVICE"])
+def counted(mesh: MeshHandle, counter: str) -> int:
+    """What the kernel has counted so far."""
+    return int(mesh.dump("node")["counters"][counter])
 
 
 @contextmanager
@@ -90,52 +121,112 @@ def nginx(
             process.terminate()
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """wrk with these options, from one place to another, beside a second pair.
+
+    proof: the node's counter that has to grow, lest something else be measured.
+    """
+
+    name: str
+    unit: str
+    options: tuple[str, ...]
+    ours: Contender
+    against: Contender
+    proof: str = "CONNECT_SERVICE"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Where a client runs, and what it asks."""
+
+    name: str
+    inside: Callable[[Sequence[str]], list[str]]
+    url: str
+
+    def sample(self, options: Sequence[str]) -> Sample:
+        """One round."""
+        return wrk(self.inside, self.url, *options)
+
+
 def run(mesh: MeshHandle, scratch: Path) -> list[Entry]:
     """Every case of the L4 engine."""
-    client, server = mesh.pod("client", "bench"), mesh.pod("server", "bench")
     plain_client, plain_server = mesh.pod("client", "plain"), mesh.pod("server", "plain")
+    reuse_ports(plain_client, plain_server)
     plain_address = next(ip for ip in plain_server["ips"] if ":" not in ip)
-    vip = mesh.run("client", "getent", "ahostsv4", "web", namespace="bench").stdout.split()[0]
 
     def without(command: Sequence[str]) -> list[str]:
         return outside(plain_client["netns"])([*on_core(0), *command])
 
-    def within(command: Sequence[str]) -> list[str]:
-        return mesh.argv(client, [*on_core(0), *command])
+    def within(client: str) -> Callable[[Sequence[str]], list[str]]:
+        pod = mesh.pod(client, "bench")
+        return lambda command: mesh.argv(pod, [*on_core(0), *command])
 
-    entries = []
-    with (
-        nginx(scratch, "mesh", lambda command: mesh.argv(server, command)),
-        nginx(scratch, "plain", outside(plain_server["netns"])),
-    ):
-        cases = {
-            "l4.crr": ("connections/s", ["-c8", "-H", "connection: close"]),
-            "l4.keepalive16": ("requests/s", ["-c16"]),
-        }
-        for name, (unit, options) in cases.items():
-            print(f"bench: {name}", flush=True)
-            samples = in_turn(
-                ROUNDS,
-                {
-                    "no mesh": lambda o=options: wrk(
-                        without, f"http://{plain_address}:8080/", *o
-                    ),
-                    "l4": lambda o=options: wrk(within, f"http://{vip}/", *o),
-                },
-            )
-            entries.append(compare(name, unit, samples, "l4", "no mesh"))
+    def vip(service: str) -> str:
+        found = mesh.run("client", "getent", "ahostsv4", service, namespace="bench").stdout
+        return found.split()[0]
+
+    def called(client: str, service: str) -> Contender:
+        return Contender("l4", within(client), f"http://{vip(service)}/")
+
+    plain = Contender("no mesh", without, f"http://{plain_address}:8080/")
+    ours, guarded = called("client", "web"), called("client", "guarded")
+    crr = ("-H", "connection: close")
+    cases = [
+        Case("l4.crr", "connections/s", ("-c1", *crr), ours, plain),
+        Case("l4.crr8", "connections/s", ("-c8", *crr), ours, plain),
+        Case("l4.keepalive16", "requests/s", ("-c16",), ours, plain),
+        Case(
+            "l4.keepalive16.accelerated",
+            "requests/s",
+            ("-c16",),
+            called("fast-client", "fast"),
+            plain,
+            "ACCELERATED",
+        ),
+        Case(
+            "l4.policy1000",
+            "connections/s",
+            ("-c8", *crr),
+            guarded,
+            replace(ours, name="no policy"),
+        ),
+    ]
+    with ExitStack() as servers:
+        for name in ("server", "guarded", "fast-server"):
+            pod = mesh.pod(name, "bench")
+            servers.enter_context(nginx(scratch, name, lambda c, p=pod: mesh.argv(p, c)))
+        servers.enter_context(nginx(scratch, "plain", outside(plain_server["netns"])))
+        entries = [measure(mesh, case) for case in cases]
         print("bench: l4.connect", flush=True)
-        before = redirected(mesh)
+        before = counted(mesh, "CONNECT_SERVICE")
+        address = vip("web")
         samples = in_turn(
             ROUNDS,
             {
                 "no mesh": lambda: connects(without, plain_address, 8080),
-                "l4": lambda: connects(within, vip, 80),
+                "l4": lambda: connects(within("client"), address, 80),
             },
         )
-        assert redirected(mesh) >= before + ROUNDS * CONNECTS, "the hooks weren't in the path"
-        entries.append(compare("l4.connect", "connects/s", samples, "l4", "no mesh"))
+        calls = counted(mesh, "CONNECT_SERVICE") - before
+        assert calls >= ROUNDS * CONNECTS, "the hooks weren't in the path"
+        entries.append(compare("l4.connect", "connections/s", samples, "l4", "no mesh"))
     return entries
+
+
+def measure(mesh: MeshHandle, case: Case) -> Entry:
+    """One case's rounds."""
+    print(f"bench: {case.name}", flush=True)
+    before = counted(mesh, case.proof)
+    samples = in_turn(
+        ROUNDS,
+        {
+            contender.name: lambda c=contender: c.sample(case.options)
+            for contender in (case.against, case.ours)
+        },
+    )
+    assert counted(mesh, case.proof) > before, f"{case.proof} didn't grow"
+    return compare(case.name, case.unit, samples, case.ours.name, case.against.name)
 
 
 def connects(inside: Callable[[Sequence[str]], list[str]], address: str, port: int) -> Sample:

@@ -43,7 +43,7 @@ def control_api(path: Path) -> Iterator[ControlApi]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_GET  # noqa: N815  http.server asks for it by this name
+        do_POST = do_DELETE = do_GET  # noqa: N815  http.server asks for these names
 
     with socketserver.UnixStreamServer(str(path), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))

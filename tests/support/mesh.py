@@ -45,10 +45,22 @@ class CommandError(ValueError):
 
 
 class MeshHandle:
-    """A running mesh. folder: the watched files; name: names all it made."""
+    """A running mesh of some nodes. folder: the watched files; name: names all it made.
 
-    def __init__(self, name: str, folder: Path, octet: int) -> None:
+    options: more of `tandem up`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        octet: int,
+        nodes: int = 1,
+        options: Sequence[str] = (),
+    ) -> None:
         self.name = name
+        self.nodes = nodes
+        self.options = options
         self.folder = folder
         self.octet = octet
         self.output = folder.parent / f"{name}.out"
@@ -79,6 +91,8 @@ class MeshHandle:
         arguments += ["--pod-cidr", f"fd00:10:{self.octet}::/48"]
         arguments += ["--service-cidr", f"10.{self.octet + 1}.0.0/16"]
         arguments += ["--service-cidr", f"fd00:10:{self.octet + 1}::/112"]
+        arguments += ["--nodes", str(self.nodes)] if self.nodes > 1 else []
+        arguments += self.options
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [*TANDEM, *arguments],
@@ -180,7 +194,7 @@ class MeshHandle:
         with Steady(argv, self.folder.parent / f"steady-{time.monotonic_ns()}.jsonl") as steady:
             yield steady
 
-    def wait_ready(self, seconds: float = 60.0) -> None:
+    def wait_ready(self, seconds: float = 180.0) -> None:
         """Until every pod of the mesh is ready."""
 
         def ready() -> bool:

@@ -27,10 +27,11 @@ def unpaired() -> Iterator[str]:
         folder = ROOT / inner.parent
         candidates = [folder / f"{module}.py", folder / module]
         candidates += folder.glob(f"src/{module}.bpf.c")
+        candidates += folder.glob(f"include/{module}.h")
         if module == "main":
             candidates.append(folder / "__main__.py")
         if module == "manifests":
-            candidates += folder.glob("*.yaml")
+            candidates += [*folder.glob("*.yaml"), *folder.glob("*/mesh.yaml")]
         if not any(c.exists() for c in candidates):
             yield f"{test.relative_to(ROOT)} tests no {inner.parent}/{module}"
 
@@ -42,6 +43,8 @@ def untested() -> Iterator[str]:
             if not any(m.stem != "__init__" for m in folder.glob("*.py")):
                 continue
             mirror = ROOT / "tests" / folder.relative_to(ROOT)
+            if folder.name == "programs":  # run by the samples that they are of
+                mirror = ROOT / "tests" / "e2e" / "samples"
             if not any(mirror.glob("test_*.py")):
                 yield f"{folder.relative_to(ROOT)} has no tests in {mirror.relative_to(ROOT)}"
 
