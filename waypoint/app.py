@@ -13,6 +13,7 @@ from functools import partial
 from waypoint.clusters import Clusters
 from waypoint.config import Config, L4Mode
 from waypoint.dumps import config_dump
+from waypoint.filters.kinds import KINDS
 from waypoint.hbone.server import HBONE_PORT
 from waypoint.hbone.setup import Hbone, make_hbone
 from waypoint.health_driver import HealthDriver
@@ -73,6 +74,7 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
             gateway=config.gateway_name,
             network=config.network,
             now=loop.time,
+            kinds=KINDS,
         )
         worker = Worker(
             loop=loop, tasks=tasks, targets=targets, log=log, stats=stats, limits=Limits()

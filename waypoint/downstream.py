@@ -8,7 +8,7 @@ from typing import cast
 from waypoint.access_log import NO_REQUEST
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
-from waypoint.holds import CONNECTING, PIPELINED, UPSTREAM
+from waypoint.holds import CONNECTING, FILTERS, PIPELINED, UPSTREAM
 from waypoint.layers.body import BodyReader, body_reader
 from waypoint.layers.headers import HEAD_LIMIT
 from waypoint.layers.http1 import END, find_head
@@ -21,6 +21,7 @@ from waypoint.replies import local_reply, plain_answer
 from waypoint.responder import Responder
 from waypoint.sockets import reset
 from waypoint.targets import Target
+from waypoint.timeouts import idle_too_long
 from waypoint.worker import Caller, Worker
 
 
@@ -81,7 +82,7 @@ class Downstream(Responder):
         self.active = True
         if not (self.exchange or self.buffer or self.write_paused or self.lingering):
             plan = self.memo(data)
-            if plan is None or plan.table is not self.current_target().table:
+            if plan is None or plan.target is not self.current_target():
                 plan = self.plan_of_whole(data)
             if plan is not None:
                 self.begin(plan)
@@ -211,15 +212,18 @@ class Downstream(Responder):
         plan = self.memo(raw)
         if plan is None and raw == self.last_raw:
             plan = self.last_plan
-        if plan is not None and plan.table is target.table:
+            if plan is not None and plan.until <= self.worker.time():
+                plan = None
+        if plan is not None and plan.target is target:
             return plan
-        head = parse_request(raw) if plan is None else plan.head
+        head = parse_request(raw)
         plan = plan_request(
             head,
             target,
             self.caller.source,
             self.caller.facts("HTTP/1.1"),
             drawn=self.worker.random() if target.table.draws else 0.0,
+            now=self.worker.time(),
         )
         if plan.keep is Keep.EVERYBODY and not head.secret:
             self.worker.memo.offer(raw, plan)
@@ -312,7 +316,7 @@ class Downstream(Responder):
         self.body = None
         self.ended = True
         if self.holds:
-            self.release(CONNECTING | UPSTREAM)
+            self.release(CONNECTING | UPSTREAM | FILTERS)
         if not keep:
             self.shut()
         elif self.buffer:
@@ -404,7 +408,7 @@ class Downstream(Responder):
             self.deadline = now + self.worker.limits.idle
             return self.deadline
         if self.exchange is not None:
-            self.exchange.idle_too_long()
+            idle_too_long(self.exchange)
             return None
         self.shut()
         return self.deadline

@@ -3,7 +3,8 @@
 WaypointError
 ├── RouteError     a RouteConfiguration that can't be honoured in full
 ├── ClusterError   a Cluster that can't be honoured in full
-└── MessageError   an HTTP message that must not be passed on
+├── MessageError   an HTTP message that must not be passed on
+└── InquiryError   a filter asked somebody and got no answer
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ class RouteError(WaypointError):
 
 class ClusterError(WaypointError):
     """A cluster can't be honoured; the message names the field and the value."""
+
+
+class InquiryError(WaypointError):
+    """Nobody answered what a filter asked."""
 
 
 class MessageError(WaypointError):

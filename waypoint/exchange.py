@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from waypoint import replies
 from waypoint.access_log import NO_UPSTREAM, connect_failure, upstream_part
@@ -19,12 +20,15 @@ from waypoint.attempts import (
 from waypoint.clusters import Cluster
 from waypoint.ends import ClientSide, ServerSide
 from waypoint.errors import MessageError
-from waypoint.holds import CONNECTING, UPSTREAM
+from waypoint.filters.passage import Passage
+from waypoint.filters.taps import Tap, Taps
+from waypoint.filters.verdicts import Refusal
+from waypoint.holds import CONNECTING, FILTERS, UPSTREAM
 from waypoint.http2.upstream import join
 from waypoint.layers.headers import Field
 from waypoint.layers.response import ResponseHead, altered, response_of
 from waypoint.member import Member
-from waypoint.plan import Plan, Way, changed_response, copied
+from waypoint.plan import Plan, Way, changed_response, copied, refused, replanned
 from waypoint.pool import Endpoint
 from waypoint.record import log_exchange
 from waypoint.replies import TERMINATED, Answer, Failure
@@ -35,6 +39,7 @@ from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
 from waypoint.routing import Forward, affinity
 from waypoint.shadow import Shadow
+from waypoint.timeouts import expired, start_timer, stop_timers, watch
 from waypoint.upstream import connect
 from waypoint.worker import Worker
 from ztunnel_compat.h2.connection import ErrorCode
@@ -50,11 +55,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "cluster", "complete", "deadline", "down", "early", "endpoint",
+        "answered", "as_it_is", "cluster", "complete", "deadline", "down", "early", "endpoint",
         "exhausted", "failure", "fresh_only", "grpc_status", "hash_key", "http2", "idle",
-        "kept", "more", "moved", "over", "pause", "pending", "plan", "policy", "raw",
+        "kept", "more", "moved", "over", "passage", "pause", "pending", "plan", "policy", "raw",
         "request_id", "responded", "retries", "retrying", "sent", "shadows", "started",
-        "status", "timer", "trailers", "tried", "try_timer", "tunnel", "up", "upstream",
+        "status", "taps", "timer", "trailers", "tried", "try_timer", "tunnel", "up", "upstream",
         "waits", "wall", "way", "worker", "wrote",
     )  # fmt: skip
 
@@ -81,6 +86,11 @@ class Exchange:
         #: goes there in the framing that it came in.
         self.http2 = False
         self.raw = down.raw
+        #: The filters that are being asked; what the response goes through, and whether
+        #: its body may come in HTTP/1.1's framing.
+        self.passage: Passage | None = None
+        self.taps: Taps | None = None
+        self.as_it_is = down.raw
         #: Where this attempt goes, which counts it as a request of its own; wrote: of
         #: which a byte was sent; waits: for a connection.
         self.endpoint: Member | None = None
@@ -122,7 +132,10 @@ class Exchange:
         self.idle: asyncio.TimerHandle | None = None
         self.moved = False
         self.over = False
-        if plan.ways:
+        if plan.gate is not None:
+            # What filters leave of it may need another framing.
+            self.raw = False
+        elif plan.ways:
             self.choose(plan)
 
     def choose(self, plan: Plan) -> None:
@@ -159,27 +172,54 @@ class Exchange:
     # The request
 
     def start(self, first: bytes, *, complete: bool) -> None:
-        """Do what the route says; first: what there is of the body."""
+        """Ask the filters, and do what the route says; first: what there is of the body."""
         self.worker.stats.requests += 1
         self.complete = complete
         self.pending = first
         plan = self.plan
+        for name in plan.counts:
+            self.worker.stats.filter(name)
+        if plan.gate is None:
+            self.go()
+            return
+        self.passage = Passage(self, plan.gate)
+        if self.passage.run():
+            self.passed()
+
+    def passed(self) -> None:
+        """The filters let it through, as they left it."""
+        passage = self.passage
+        assert passage is not None
+        self.passage = None
+        if passage.changed or passage.reroute:
+            self.plan = replanned(
+                self.plan, passage.asked, self.worker.random(), reroute=passage.reroute
+            )
+        if self.plan.ways:
+            self.choose(self.plan)
+        self.go()
+        self.down.release(FILTERS)
+
+    def go(self) -> None:
+        """Do what the route says."""
+        plan = self.plan
+        first, complete = self.pending, self.complete
+        if plan.own is not None:
+            self.say(*plan.own)
+            return
         route = plan.route
         if route is None:
             self.answer(404, "NR", "route_not_found", replies.NO_ROUTE)
-            return
-        if plan.own is not None:
-            self.say(*plan.own)
             return
         action = route.action
         assert isinstance(action, Forward)
         limit = plan.deadline if action.stream_limit is None else action.stream_limit
         if limit is not None:
-            self.deadline = self.worker.loop.call_later(limit, self.expired)
+            self.deadline = self.worker.loop.call_later(limit, expired, self)
         if action.idle_timeout:
-            self.watch(action.idle_timeout)
+            watch(self, action.idle_timeout)
         if complete:
-            self.start_timer()
+            start_timer(self)
         if self.policy is not None and (first or not complete):
             self.kept = Replay(self.worker.replays)
             self.kept.add(first)
@@ -198,27 +238,6 @@ class Exchange:
                 )
                 self.shadows.append(shadow)
                 shadow.start(first, complete=self.complete)
-
-    def start_timer(self) -> None:
-        """The route's timeout runs from the end of the request, retries included."""
-        action = self.plan.route.action if self.plan.route is not None else None
-        if not isinstance(action, Forward) or action.timeout is None or self.over:
-            return
-        # Where a gRPC caller's own time counts, it does in place of the route's.
-        if self.plan.deadline is None:
-            self.timer = self.worker.loop.call_later(action.timeout, self.timed_out)
-
-    def watch(self, seconds: float) -> None:
-        """Look again after the route's idle time whether anything has moved."""
-        self.moved = False
-        self.idle = self.worker.loop.call_later(seconds, self.look, seconds)
-
-    def look(self, seconds: float) -> None:
-        """End what has stood still for the route's idle time."""
-        if self.moved:
-            self.watch(seconds)
-        else:
-            self.idle_too_long()
 
     def copy(self, data: bytes, *, end: bool) -> None:
         """More of the body of the request that this copies; what falls behind is left."""
@@ -375,6 +394,10 @@ class Exchange:
         """More of the request's body."""
         self.moved = True
         self.complete = end
+        if self.passage is not None:
+            self.pending += data
+            self.passage.more()
+            return
         if self.plan.head.upgrade and not self.tunnel:
             self.early += data
             self.down.hold(UPSTREAM)
@@ -394,6 +417,9 @@ class Exchange:
         """The request ends with trailers."""
         self.complete = True
         self.trailers = fields
+        if self.passage is not None:
+            self.passage.more()
+            return
         for shadow in self.shadows:
             if not shadow.over:
                 shadow.request_trailers(fields)
@@ -404,7 +430,7 @@ class Exchange:
     def request_done(self) -> None:
         """The request is complete."""
         if not self.tunnel:
-            self.start_timer()
+            start_timer(self)
         elif self.answered:
             self.end(keep=False)
 
@@ -439,6 +465,11 @@ class Exchange:
         """A whole response: data, of which the head is the first length bytes."""
         if goes_again(self, head):
             return
+        if self.taps is not None:
+            self.taps.head(head, end=len(data) == length)
+            if len(data) > length:
+                self.taps.data(data[length:], end=True)
+            return
         head = self.took(head)
         self.sent = len(data) - length
         self.end(keep=self.down.whole(self, head, data, length))
@@ -447,26 +478,48 @@ class Exchange:
         """A response's head and what there is of its body; raw: in HTTP/1.1's framing."""
         if goes_again(self, head):
             return
+        if self.taps is not None:
+            self.taps.head(head, end=False)
+            if first:
+                self.taps.data(first, end=False)
+            return
         self.down.respond(self, self.took(head), first, raw=raw)
 
     def respond_end(self, head: ResponseHead) -> None:
         """A response that has nothing but a head."""
         if goes_again(self, head):
             return
+        if self.taps is not None:
+            self.taps.head(head, end=True)
+        else:
+            self.finish_head(head)
+
+    def finish_head(self, head: ResponseHead) -> None:
+        """Pass a response on that has nothing but a head."""
         head = self.took(head)
         self.answered = True
         self.down.respond_end(self, head)
         self.end(keep=self.down.keeps(self))
 
+    def add_tap(self, make: Callable[[Taps], Tap]) -> None:
+        """Have the response go through a tap, before those that are there already."""
+        if self.taps is None:
+            self.taps = Taps(self)
+            self.as_it_is = False
+        self.taps.row.insert(0, make(self.taps))
+
     def switch(self, head: ResponseHead) -> None:
         """The endpoint accepts the upgrade: from here on it is bytes both ways."""
         self.tunnel = True
+        if self.taps is not None:
+            self.taps.close()
+            self.taps = None
         if not self.plan.http2:
             self.complete = False
         self.kept = None
         self.status = head.status
         self.responded = self.worker.time()
-        self.stop_timers()
+        stop_timers(self)
         self.down.switch(self, head)
         if self.early and self.up is not None:
             self.up.data(self.early, end=self.complete)
@@ -477,12 +530,18 @@ class Exchange:
         """More of the response's body."""
         self.moved = True
         self.down.active = True
+        if self.taps is not None:
+            self.taps.data(data, end=False)
+            return
         if self.tunnel:
             self.sent += len(data)
         self.down.data(data)
 
     def respond_last(self, data: bytes, sent: int) -> None:
         """The response's end, maybe with the last of its body; sent: its body's bytes."""
+        if self.taps is not None:
+            self.taps.data(data, end=True)
+            return
         self.sent = self.sent + len(data) if self.tunnel else sent
         self.answered = True
         self.down.data(data, end=True)
@@ -491,7 +550,14 @@ class Exchange:
 
     def respond_trailers(self, fields: list[Field], sent: int) -> None:
         """The response ends with trailers; sent: its body's bytes."""
+        if self.taps is not None:
+            self.taps.trailers(fields)
+            return
         self.sent = sent
+        self.finish_trailers(fields)
+
+    def finish_trailers(self, fields: list[Field]) -> None:
+        """Pass trailers on."""
         self.answered = True
         self.grpc_status = next((v for n, v in fields if n == b"grpc-status"), None)
         self.down.trailers(fields)
@@ -548,34 +614,6 @@ class Exchange:
         self.drop_upstream()
         self.end(keep=False, flags=flags, details=details)
 
-    def timed_out(self) -> None:
-        """The route's timeout."""
-        self.timer = None
-        self.drop_upstream()
-        self.leave(Outcome.TIMED_OUT)
-        if self.responded:
-            self.cut("UT", "upstream_response_timeout")
-        else:
-            self.answer(504, "UT", "upstream_response_timeout", replies.TIMED_OUT)
-
-    def expired(self) -> None:
-        """The gRPC caller's own deadline: it waits no longer, nor should the endpoint."""
-        self.deadline = None
-        if self.responded:
-            self.cut("-", "max_duration_timeout", ErrorCode.CANCEL)
-        else:
-            self.answer(
-                408, "-", "max_duration_timeout", b"downstream duration timeout",
-                grpc=replies.DEADLINE_EXCEEDED,
-            )  # fmt: skip
-
-    def idle_too_long(self) -> None:
-        """Nothing moved for an hour."""
-        if self.responded:
-            self.cut("SI", "stream_idle_timeout")
-        else:
-            self.answer(504, "SI", "stream_idle_timeout", replies.TIMED_OUT)
-
     def answer(
         self, status: int, flags: str, details: str, body: bytes, *, grpc: int | None = None
     ) -> None:
@@ -586,6 +624,11 @@ class Exchange:
         else:
             answer = replies.plain_answer(status, body)
         self.say(answer, details, flags)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Give the answer of a filter that lets nothing through."""
+        self.drop_upstream()
+        self.say(*refused(refusal, grpc=self.plan.grpc))
 
     def say(self, answer: Answer, details: str, flags: str = "-") -> None:
         """Write an answer of our own."""
@@ -611,25 +654,16 @@ class Exchange:
             self.up = None
             up.abort()
 
-    def stop_timers(self) -> None:
-        """Nothing is waited for any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.deadline is not None:
-            self.deadline.cancel()
-        if self.idle is not None:
-            self.idle.cancel()
-        if self.pause is not None:
-            self.pause.cancel()
-        if self.try_timer is not None:
-            self.try_timer.cancel()
-
     def end(self, *, keep: bool, flags: str = "-", details: str = "via_upstream") -> None:
         """The exchange is over, however it went: log it, free the client's side."""
         if self.over:
             return
         self.over = True
-        self.stop_timers()
+        stop_timers(self)
+        if self.passage is not None:
+            self.passage.cancel()
+        if self.taps is not None:
+            self.taps.close()
         settle(self)
         if self.up is not None:
             # A tunnel whose ends have both come: what was written still goes out.

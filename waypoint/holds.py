@@ -6,6 +6,8 @@ from __future__ import annotations
 CONNECTING = 1
 #: The endpoint takes the body more slowly than it comes.
 UPSTREAM = 2
+#: A filter takes its time, and needs no more of the body for that.
+FILTERS = 16
 #: Enough pipelined requests are waiting.
 PIPELINED = 4
 #: The client takes the response more slowly than it comes.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from enum import Enum
 from typing import NamedTuple
 
 from waypoint.access_log import agent_part, authority_part, quoted, request_part
 from waypoint.clusters import Cluster
+from waypoint.filters.chain import Gate, Opening, open_chain
+from waypoint.filters.verdicts import Asked, Refusal
 from waypoint.http2.heads import request_fields
 from waypoint.layers.headers import CHUNKED
 from waypoint.layers.render import request_wire
 from waypoint.layers.request import IDEMPOTENT, RequestHead
 from waypoint.messages import Field, Request, Response
-from waypoint.replies import Answer, grpc_answer
+from waypoint.replies import Answer, grpc_answer, plain_answer
 from waypoint.routing import (
     NO_FACTS,
     NOBODY,
@@ -35,6 +38,7 @@ from waypoint.routing import (
 )
 from waypoint.routing.edits import replaced
 from waypoint.targets import Target
+from ztunnel_compat.model import AppProtocol
 
 GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
 GRPC_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -91,23 +95,32 @@ class Keep(Enum):
     NOBODY = "nobody"
 
 
+class Own(NamedTuple):
+    """An answer that nobody is asked for, and the access log's words for it."""
+
+    answer: Answer
+    details: str
+    flags: str = "-"
+
+
 class Plan(NamedTuple):
     """A request's route, and everything about it that no second look changes.
 
-    table: where the route is from; a plan holds only as long as that is the
-    target's table. ways: to the clusters of a Forward, in its order. own: the answer
-    where nobody is asked, and the log's word for it. http2: how the client speaks.
+    target: as it was then; a plan holds only as long as it is that. gate: the filters
+    that are still to be asked, or None. ways: to the clusters of a Forward, in its order.
+    own: the answer where nobody is asked. until: how long it holds, by the loop's clock;
+    counts: statistics to count for each request. http2: how the client speaks.
     replayable: sending it twice is the same as once, and there is no body. chunked: its
     body has no length. deadline: seconds that a gRPC caller gives and the route honours,
     or None. mirrors: who gets copies. changes: the response isn't passed on as it comes;
     facts: for that. request, agent, authority: parts of the access log's line.
     """
 
-    table: RouteTable
+    target: Target
     head: RequestHead
     route: Route | None
     ways: tuple[Way, ...]
-    own: tuple[Answer, str] | None
+    own: Own | None
     keep: Keep
     http2: bool
     needs_id: bool
@@ -123,6 +136,9 @@ class Plan(NamedTuple):
     request: str
     agent: str
     authority: str
+    gate: Gate | None = None
+    until: float = math.inf
+    counts: tuple[str, ...] = ()
 
     @property
     def chunked(self) -> bool:
@@ -138,15 +154,76 @@ def plan_request(
     *,
     http2: bool = False,
     drawn: float = 0.0,
+    now: float = 0.0,
 ) -> Plan:
-    """Route a request by its target's table.
+    """Ask a target's filters, as far as they need only the head, and route by its table.
 
-    source, facts: of the connection; drawn: a number from [0, 1).
+    source, facts: of the connection; drawn: a number from [0, 1); now: by the loop's clock.
     """
-    request = head.request
     table = target.table
-    route = table.match(request, source, drawn)
-    grpc = head.content_type is not None and GRPC.fullmatch(head.content_type) is not None
+    route = table.match(head.request, source, drawn)
+    if not target.chain.filters:
+        return routed(head, target, route, facts, http2=http2)
+    asked = Asked(head.request, source, facts, http2=http2, grpc=is_grpc(head))
+    opening = open_chain(
+        target.chain, asked, table.overrides if route is None else route.overrides
+    )
+    head = changed_head(head, opening.asked.request)
+    if opening.reroute:
+        route = table.match(head.request, source, drawn)
+    plan = routed(head, target, route, facts, http2=http2)
+    return plan._replace(
+        own=refused(opening.refusal, grpc=plan.grpc) if opening.refusal else plan.own,
+        gate=opening.gate,
+        keep=keep_opened(plan.keep, opening),
+        until=now + opening.seconds,
+        counts=opening.counts,
+    )
+
+
+def replanned(plan: Plan, asked: Asked, drawn: float, *, reroute: bool) -> Plan:
+    """A plan whose gate was passed; asked: the request after it."""
+    head = changed_head(plan.head, asked.request)
+    route = plan.route
+    if reroute:
+        route = plan.target.table.match(head.request, asked.source, drawn)
+    return routed(head, plan.target, route, plan.facts, http2=plan.http2)
+
+
+def is_grpc(head: RequestHead) -> bool:
+    """Whether a caller is gRPC's."""
+    return head.content_type is not None and GRPC.fullmatch(head.content_type) is not None
+
+
+def changed_head(head: RequestHead, request: Request) -> RequestHead:
+    """A head with another request in it, which has to be rendered then."""
+    return head if request is head.request else head._replace(request=request, forward=None)
+
+
+def keep_opened(keep: Keep, opening: Opening) -> Keep:
+    """For whom a plan holds, with what its filters said."""
+    own = opening.reads_connection or opening.gate is not None
+    if keep is Keep.EVERYBODY and (own or opening.seconds < math.inf):
+        return Keep.CONNECTION
+    return keep
+
+
+def refused(refusal: Refusal, *, grpc: bool) -> Own:
+    """A filter's refusal, as the caller is told."""
+    if grpc:
+        answer = grpc_answer(refusal.status, refusal.body, refusal.grpc)
+    else:
+        answer = plain_answer(refusal.status, refusal.body)
+    answer = answer._replace(fields=answer.fields + refusal.fields)
+    return Own(answer, refusal.details, refusal.flags)
+
+
+def routed(
+    head: RequestHead, target: Target, route: Route | None, facts: Facts, *, http2: bool
+) -> Plan:
+    """The plan for a route, its filters aside."""
+    request = head.request
+    grpc = is_grpc(head)
     own = own_answer(request, route, facts, grpc=grpc) if route is not None else None
     ways: tuple[Way, ...] = ()
     deadline = None
@@ -164,12 +241,12 @@ def plan_request(
             [(mirror, target.clusters[mirror.cluster]) for mirror in route.action.mirrors]
         )
     return Plan(
-        table=table,
+        target=target,
         head=head,
         route=route,
         ways=ways,
         own=own,
-        keep=keep_of(table, route),
+        keep=keep_of(target, route),
         http2=http2,
         needs_id=head.request_id is None,
         request_id=quoted(head.request_id),
@@ -202,38 +279,58 @@ def copied(plan: Plan, way: Way, mirror: Mirror, cluster: Cluster) -> Plan:
         deadline=None,
         mirrors=(),
         changes=False,
+        gate=None,
     )
 
 
-def keep_of(table: RouteTable, route: Route | None) -> Keep:
+def inner_plan(request: Request, cluster: Cluster, length: int, *, http2: bool) -> Plan:
+    """The plan for a request of the waypoint's own; length: of its body."""
+    route = Route("inquiry", Forward((WeightedCluster(cluster.name, 1),)))
+    head = RequestHead(
+        request=request,
+        body=length,
+        keep_alive=True,
+        secret=True,
+        forward=None,
+        request_id=b"-",
+        user_agent=None,
+        forwarded_for=None,
+        content_type=request.header(b"content-type"),
+        trailers=http2,
+    )
+    target = Target(
+        cluster.name, 0, AppProtocol.HTTP11, RouteTable("inquiry", ()), {cluster.name: cluster}
+    )
+    return routed(head, target, route, NO_FACTS, http2=http2)
+
+
+def keep_of(target: Target, route: Route | None) -> Keep:
     """For whom the plan of a route holds."""
-    if table.draws:
+    if target.table.draws:
         return Keep.NOBODY
-    if table.reads_source or (route is not None and route.reads_connection):
+    if target.table.reads_source or (route is not None and route.reads_connection):
         return Keep.CONNECTION
     return Keep.EVERYBODY
 
 
-def own_answer(
-    request: Request, route: Route, facts: Facts, *, grpc: bool
-) -> tuple[Answer, str] | None:
-    """What is answered without asking anybody, and the log's word; None: somebody is."""
+def own_answer(request: Request, route: Route, facts: Facts, *, grpc: bool) -> Own | None:
+    """What is answered without asking anybody; None: somebody is."""
     if route.cors is not None:
         allowed = preflight(request, route.cors)
         if allowed is not None:
-            return Answer(allowed.status, allowed.fields, b""), "cors_response"
+            return Own(Answer(allowed.status, allowed.fields, b""), "cors_response")
     match route.action:
         case Redirect():
             response, body = redirection(request, route.action), b""
         case DirectResponse(status, body):
             if grpc:
-                return grpc_answer(status, body), "direct_response"
+                return Own(grpc_answer(status, body), "direct_response")
             plain: tuple[Field, ...] = ((b"content-type", b"text/plain"),)
             response = Response(status, plain if body else ())
         case Forward():
             return None
     response = edited(response, route, 0, request, facts)
-    return Answer(response.status, response.fields, body), "direct_response"
+    return Own(Answer(response.status, response.fields, body), "direct_response")
 
 
 def with_cors(fields: tuple[Field, ...], request: Request, route: Route) -> tuple[Field, ...]:

@@ -37,6 +37,13 @@ class Stats:
     #: failed of; others by why not (unsafe, exhausted, overflow, body …).
     retries: dict[str, int] = field(default_factory=dict)
 
+    #: What filters decided, by their words for it.
+    filters: dict[str, int] = field(default_factory=dict)
+
+    def filter(self, what: str) -> None:
+        """Count a filter's decision."""
+        self.filters[what] = self.filters.get(what, 0) + 1
+
     def retry(self, what: str) -> None:
         """Count a decision about a failed attempt."""
         self.retries[what] = self.retries.get(what, 0) + 1

@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from waypoint.clusters import Cluster, Clusters, cluster_name
 from waypoint.decode import TYPE_URL, decode_table
 from waypoint.errors import RouteError
+from waypoint.filters.chain import NO_CHAIN, Chain
+from waypoint.filters.decode import TYPE_URL as FILTERS_URL
+from waypoint.filters.decode import decode_chain
+from waypoint.filters.refuse_all import refusing_chain
+from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing import (
     DirectResponse,
     Route,
@@ -50,7 +55,8 @@ class Target:
 
     name: a service's key or a workload's uid; source: the configuration that table
     was made of; streams: what applies to what isn't HTTP, or None: the port's own
-    cluster; stream_source: as source; generation: counts the tables of this target;
+    cluster; stream_source: as source; chain: filters before the routes, and
+    filter_source: as source; generation: counts the tables of this target;
     error: why newer configuration is not in force, or empty; clusters: by the names in
     the tables, and under none the port's own.
     """
@@ -63,6 +69,8 @@ class Target:
     source: Extension | None = None
     streams: StreamTable | None = None
     stream_source: Extension | None = None
+    chain: Chain = NO_CHAIN
+    filter_source: Extension | None = None
     generation: int = 1
     error: str = ""
 
@@ -96,6 +104,21 @@ def compile_streams(
         return (old.streams if old and old.streams else CLOSED), str(error)
 
 
+def compile_filters(
+    source: Extension | None, old: Target | None, kinds: Kinds
+) -> tuple[Chain, str]:
+    """The filters before the routes, and what is wrong with them; see Targets.compile."""
+    if source is None:
+        return NO_CHAIN, ""
+    try:
+        if source.type_url != FILTERS_URL:
+            raise RouteError(f"holds {source.type_url!r}, not {FILTERS_URL!r}")
+        return decode_chain(source.value, kinds), ""
+    except RouteError as error:
+        kept = old is not None and old.filter_source is not None
+        return (old.chain if old is not None and kept else refusing_chain()), str(error)
+
+
 def refusing_table(name: str) -> RouteTable:
     """What applies to routes that can't be honoured and have no predecessor.
 
@@ -109,7 +132,8 @@ class Targets:
     """The targets of one waypoint, by the hash the kernel has for each.
 
     namespace and gateway name the service that this waypoint is; network: whose
-    addresses clients ask for; now gives seconds, only ever growing.
+    addresses clients ask for; now gives seconds, only ever growing; kinds: the filters
+    that there are.
     """
 
     def __init__(
@@ -121,8 +145,10 @@ class Targets:
         gateway: str,
         network: str = "",
         now: Callable[[], float],
+        kinds: Kinds = NO_KINDS,
     ) -> None:
         self.state = state
+        self.kinds = kinds
         self.clusters = clusters
         self.namespace = namespace
         self.gateway = gateway
@@ -187,9 +213,12 @@ class Targets:
         source = extension(service, name)
         streams_name = f"inbound-vip|{port}|tcp|{service.hostname}"
         stream_source = extension(service, streams_name)
+        filters_name = f"inbound-vip|{port}|filters|{service.hostname}"
+        filter_source = extension(service, filters_name)
         if (
             old is not None
             and (old.source, old.stream_source) == (source, stream_source)
+            and old.filter_source == filter_source
             and old.protocol is protocol
         ):
             return
@@ -199,17 +228,22 @@ class Targets:
         streams, stream_error = compile_streams(stream_source, old)
         if stream_error:
             logger.error("routes %s of %s: %s", streams_name, service.key, stream_error)
+        chain, filter_error = compile_filters(filter_source, old, self.kinds)
+        if filter_error:
+            logger.error("filters %s of %s: %s", filters_name, service.key, filter_error)
         self.by_hash[number] = Target(
             name=service.key,
             port=port,
             protocol=protocol,
             table=table,
-            clusters=self.use(service, port, table, streams),
+            clusters=self.use(service, port, table, streams, chain),
             source=source,
             streams=streams,
             stream_source=stream_source,
+            chain=chain,
+            filter_source=filter_source,
             generation=old.generation + 1 if old else 1,
-            error="; ".join(filter(None, (error, stream_error))),
+            error="; ".join(filter(None, (error, stream_error, filter_error))),
         )
         if old is not None:
             self.release(old)
@@ -226,16 +260,21 @@ class Targets:
         try:
             if source.type_url != TYPE_URL:
                 raise RouteError(f"holds {source.type_url!r}, not {TYPE_URL!r}")
-            return decode_table(source.value), ""
+            return decode_table(source.value, self.kinds), ""
         except RouteError as error:
             return old.table if old else refusing_table(source.name), str(error)
 
     def use(
-        self, service: Service, port: int, table: RouteTable, streams: StreamTable | None
+        self,
+        service: Service,
+        port: int,
+        table: RouteTable,
+        streams: StreamTable | None,
+        chain: Chain,
     ) -> dict[str, Cluster]:
-        """The clusters of both tables, and under no name the target's own."""
+        """The clusters of both tables and of filters, and under no name the target's own."""
         own = self.clusters.use(service.namespace, cluster_name(service.hostname, port))
-        names = table.cluster_names()
+        names = table.cluster_names() | chain.clusters
         if streams is not None:
             names |= streams.cluster_names()
         used = {name: self.clusters.use(service.namespace, name) for name in names}

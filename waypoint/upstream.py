@@ -219,7 +219,7 @@ class Upstream(asyncio.Protocol):
             exchange.respond_whole(head, data, length)
             return
         self.head = head
-        as_it_is = exchange.down.raw
+        as_it_is = exchange.as_it_is
         body = self.body = body_reader(framing, raw=as_it_is)
         first = body.feed(data[length:])
         exchange.respond(head, first, raw=as_it_is)

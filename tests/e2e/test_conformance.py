@@ -357,8 +357,14 @@ def test_simple_same_namespace(mesh: MeshHandle) -> None:
 
 
 def test_weight(mesh: MeshHandle) -> None:
-    rules = rule("", backend("echo-v1", 70), backend("echo-v2", 30))
-    agree(mesh, route("weight", "echo", rules, NS), [Ask(name="echo-")])
+    # The routes that were there before lead to the same servers: a mark tells them apart.
+    mark = (
+        "- type: ResponseHeaderModifier\n  responseHeaderModifier:\n"
+        "    set:\n    - name: x-route\n      value: weight\n"
+    )
+    rules = rule("", backend("echo-v1", 70), backend("echo-v2", 30), filters=mark)
+    asks = [Ask(name="echo-", answer={"x-route": "weight"})]
+    agree(mesh, route("weight", "echo", rules, NS), asks)
     found = Counter(a["body"]["name"] for a in answers(mesh, [Ask(times=2000)]))
     assert abs(found["echo-v1"] / 2000 - 0.7) < 0.05, found
 

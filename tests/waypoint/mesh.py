@@ -15,10 +15,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+)
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from waypoint.clusters import Clusters
 from waypoint.decode import TYPE_URL
+from waypoint.filters.decode import TYPE_URL as FILTERS_URL
+from waypoint.filters.kinds import KINDS
+from waypoint.filters.registry import Kinds
 from waypoint.log_writer import LogWriter
 from waypoint.server import IdentityServer
 from waypoint.stats import Stats
@@ -89,6 +96,16 @@ def routes(name: str, *hosts: dict[str, object], **more: object) -> Extension:
     message = route_pb2.RouteConfiguration()
     json_format.ParseDict({"name": title, "virtualHosts": hosts, **more}, message)
     return Extension(title, TYPE_URL, message.SerializeToString())
+
+
+def filters(name: str, *configured: Message, port: int = HTTP_PORT) -> Extension:
+    """A service's filters, in order, each named after its type."""
+    title = f"inbound-vip|{port}|filters|{hostname(name)}"
+    manager = HttpConnectionManager()
+    for message in configured:
+        entry = manager.http_filters.add(name=message.DESCRIPTOR.full_name)
+        entry.typed_config.Pack(message)
+    return Extension(title, FILTERS_URL, manager.SerializeToString())
 
 
 def host(*entries: dict[str, object], domains: tuple[str, ...] = ("*",)) -> dict[str, object]:
@@ -174,8 +191,11 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
-    """A waypoint that listens on a free port, with the caller known to it."""
+async def running(limits: Limits | None = None, kinds: Kinds = KINDS) -> AsyncIterator[Mesh]:
+    """A waypoint that listens on a free port, with the caller known to it.
+
+    kinds: the filters that there are.
+    """
     loop = asyncio.get_running_loop()
     state = WorkloadState()
     log: list[str] = []
@@ -192,6 +212,7 @@ async def running(limits: Limits | None = None) -> AsyncIterator[Mesh]:
             namespace=NAMESPACE,
             gateway="gate",
             now=loop.time,
+            kinds=kinds,
         )
         worker = Worker(
             loop=loop,

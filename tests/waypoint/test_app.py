@@ -66,11 +66,11 @@ class Process:
         body, _, status = text.rpartition("\n")
         return int(status), body
 
-    async def until_ready(self, status: int) -> str:
+    async def until_ready(self, status: int, said: str = "") -> str:
         async with asyncio.timeout(15):
             while True:
                 got, text = await self.get(READY_PORT, "/healthz/ready")
-                if got == status:
+                if got == status and said in text:
                     return text
                 assert self.child.poll() is None, self.child.communicate()[1]
                 await asyncio.sleep(0.05)
@@ -143,7 +143,7 @@ def was_reset(connection: socket.socket) -> bool:
 async def test_from_start_to_end(place: Netns) -> None:
     async with control_plane(place) as ads:
         with process(place) as waypoint:
-            text = await waypoint.until_ready(503)
+            text = await waypoint.until_ready(503, "push")
             assert text == f"not ready: no complete push from 127.0.0.1:{XDS_PORT} yet\n"
             assert (await waypoint.get(IDENTITY_PORT, "/"))[0] == 0
             await push(ads, gate(), workload("w", name="w", namespace="apps"))
@@ -173,8 +173,7 @@ async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns)
     environment = ENVIRONMENT | {"WORKERS": "2", "LOG_LEVEL": "error"}
     async with control_plane(place) as ads:
         with process(place, environment) as waypoint:
-            text = await waypoint.until_ready(503)
-            assert "worker 0: " in text
+            text = await waypoint.until_ready(503, "worker 0: ")
             assert "worker 1: " in text
             await push(ads, gate())
             while "; " in text:

@@ -15,7 +15,7 @@ async def plan(raw: bytes) -> Plan:
         mesh.push(service("web", routes("web", host({"match": path, "route": action}))))
         (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         made = plan_request(parse_request(raw), target)
-        assert made.table is target.table
+        assert made.target is target
         return made
 
 

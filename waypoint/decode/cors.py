@@ -24,18 +24,19 @@ POLICY = {
 
 
 def filter_policy(configs: Mapping[str, Any], at: str) -> CorsPolicy | None:
-    """The CorsPolicy of a typed_per_filter_config; no other filter is supported."""
-    where = f"{at}typed_per_filter_config"
-    policy = None
-    for name, value in configs.items():
-        if name != FILTER or value.type_url != TYPE_URL:
-            raise RouteError(f"{where}[{name}] ({value.type_url}) is not supported")
-        policy = CorsPolicy()
-        try:
-            policy.ParseFromString(value.value)
-        except DecodeError as error:
-            raise RouteError(f"{where}[{name}]: {error}") from error
-        only(policy, POLICY, f"{where}[{name}].")
+    """The CorsPolicy of a typed_per_filter_config."""
+    where = f"{at}typed_per_filter_config[{FILTER}]"
+    value = configs.get(FILTER)
+    if value is None:
+        return None
+    if value.type_url != TYPE_URL:
+        raise RouteError(f"{where} ({value.type_url}) is not supported")
+    policy = CorsPolicy()
+    try:
+        policy.ParseFromString(value.value)
+    except DecodeError as error:
+        raise RouteError(f"{where}: {error}") from error
+    only(policy, POLICY, f"{where}.")
     return policy
 
 

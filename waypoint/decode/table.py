@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
@@ -14,8 +16,10 @@ from waypoint.decode.cors import cors, filter_policy
 from waypoint.decode.fields import each, only
 from waypoint.decode.forward import Inherited, forward, mirrors
 from waypoint.decode.match import route_match
+from waypoint.decode.overrides import overrides
 from waypoint.decode.retry import retry_policy
 from waypoint.errors import RouteError
+from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing.actions import Action, Forward
 from waypoint.routing.edits import Edits
 from waypoint.routing.table import Route, RouteTable, VirtualHost
@@ -30,7 +34,7 @@ CONFIGURATION = {
     "validate_clusters", "metadata",
     "name", "virtual_hosts", "ignore_port_in_host_matching",
     "max_direct_response_body_size_bytes", "most_specific_header_mutations_wins",
-    "request_mirror_policies",
+    "request_mirror_policies", "typed_per_filter_config",
 } | edits.FIELDS  # fmt: skip
 VIRTUAL_HOST = {
     "metadata", "name", "domains", "routes", "retry_policy", "request_mirror_policies",
@@ -47,18 +51,24 @@ class Above:
     """What routes have from the levels above them.
 
     edits: to requests and to responses, the most specific level first; last_wins:
-    the most specific level is the last one; limit: bytes of a direct response's body.
+    the most specific level is the last one; limit: bytes of a direct response's body;
+    overrides: for filters.
     """
 
     inherited: Inherited
     edits: tuple[tuple[Edits, Edits], ...]
     last_wins: bool
     limit: int
-    cors: CorsPolicy | None = None
+    cors: tuple[CorsPolicy | None, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    kinds: Kinds = field(default_factory=dict)
 
 
-def decode_table(value: bytes) -> RouteTable:
-    """Decode and compile a serialized RouteConfiguration; raises RouteError."""
+def decode_table(value: bytes, kinds: Kinds = NO_KINDS) -> RouteTable:
+    """Decode and compile a serialized RouteConfiguration; raises RouteError.
+
+    kinds: the filters that routes may have settings for.
+    """
     message = route_pb2.RouteConfiguration()
     try:
         message.ParseFromString(value)
@@ -73,11 +83,16 @@ def decode_table(value: bytes) -> RouteTable:
         edits=(edits.edits(message, ""),),
         last_wins=message.most_specific_header_mutations_wins,
         limit=limit,
+        cors=(filter_policy(message.typed_per_filter_config, ""),),
+        overrides=overrides(message.typed_per_filter_config, "", kinds),
+        kinds=kinds,
     )
     hosts = each(
         message.virtual_hosts, "virtual_hosts", lambda h, at: virtual_host(h, at, above)
     )
-    return RouteTable(message.name, hosts, message.ignore_port_in_host_matching)
+    return RouteTable(
+        message.name, hosts, message.ignore_port_in_host_matching, above.overrides
+    )
 
 
 def virtual_host(
@@ -96,7 +111,12 @@ def virtual_host(
         edits=(edits.edits(message, at), *above.edits),
         last_wins=above.last_wins,
         limit=above.limit,
-        cors=filter_policy(message.typed_per_filter_config, at),
+        cors=(*above.cors, filter_policy(message.typed_per_filter_config, at)),
+        overrides={
+            **above.overrides,
+            **overrides(message.typed_per_filter_config, at, above.kinds),
+        },
+        kinds=above.kinds,
     )
     routes = each(message.routes, f"{at}routes", lambda r, below: route(r, below, here))
     return VirtualHost(message.name, tuple(message.domains), routes)
@@ -109,7 +129,7 @@ def route(message: route_components_pb2.Route, at: str, above: Above) -> Route:
     levels = [edits.edits(message, at), *above.edits]
     if above.last_wins:
         levels.reverse()
-    policies = (above.cors, filter_policy(message.typed_per_filter_config, at))
+    policies = (*above.cors, filter_policy(message.typed_per_filter_config, at))
     rules = cors(policies, at)
     action = route_action(message, at, above)
     return Route(
@@ -120,6 +140,10 @@ def route(message: route_components_pb2.Route, at: str, above: Above) -> Route:
         response_edits=tuple(response for _, response in levels if response),
         # Answers of our own are nobody's to share (Envoy's filter leaves them alone).
         cors=rules if isinstance(action, Forward) else None,
+        overrides={
+            **above.overrides,
+            **overrides(message.typed_per_filter_config, at, above.kinds),
+        },
     )
 
 

@@ -16,6 +16,7 @@ from waypoint.plan import Keep, Plan, plan_request
 from waypoint.record import log_refusal
 from waypoint.replies import Answer, plain_answer
 from waypoint.targets import Target
+from waypoint.timeouts import idle_too_long
 from waypoint.worker import Caller, Worker
 from ztunnel_compat.h2.codes import ErrorCode, Role
 from ztunnel_compat.h2.fields import Fields
@@ -188,9 +189,9 @@ class Http2Downstream(Wire):
             plans = headers.note = [None, None]
         plan = plans[end]
         client = stream.data = ClientStream(self, stream)
-        if plan is None or plan.table is not target.table:
+        if plan is None or plan.target is not target or plan.until <= self.worker.time():
             try:
-                head = read_request(headers, end=end) if plan is None else plan.head
+                head = read_request(headers, end=end)
             except MessageError as error:
                 self.refuse(client, error)
                 return
@@ -201,6 +202,7 @@ class Http2Downstream(Wire):
                 self.caller.facts("HTTP/2"),
                 http2=True,
                 drawn=self.worker.random() if target.table.draws else 0.0,
+                now=self.worker.time(),
             )
             if plan.keep is not Keep.NOBODY:
                 plans[end] = plan
@@ -280,7 +282,7 @@ class Http2Downstream(Wire):
         for stream in list(self.http.streams.values()):
             exchange: Exchange | None = stream.data.exchange
             if exchange is not None:
-                exchange.idle_too_long()
+                idle_too_long(exchange)
         if self.http.draining:
             self.transport.abort()
             return None

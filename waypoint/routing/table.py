@@ -6,7 +6,9 @@ then its first route that matches.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from waypoint.messages import Request
 from waypoint.resilience.retry import DEFAULT_POLICY
@@ -24,7 +26,8 @@ class Route:
     """Conditions, and what to do with requests that fulfil them.
 
     Edits: those of the route, its virtual host and the configuration, in the order
-    in which they are made; a cluster's own come before.
+    in which they are made; a cluster's own come before. overrides: settings of filters
+    for these requests, by the filters' names.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Route:
     request_edits: tuple[Edits, ...] = ()
     response_edits: tuple[Edits, ...] = ()
     cors: Cors | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reads_connection(self) -> bool:
@@ -59,11 +63,15 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteTable:
-    """A RouteConfiguration, ready to match; two are the same only by identity."""
+    """A RouteConfiguration, ready to match; two are the same only by identity.
+
+    overrides: settings of filters for requests without a route.
+    """
 
     name: str
     hosts: tuple[VirtualHost, ...]
     ignore_port: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     domains: Domains[VirtualHost] = field(init=False, repr=False)
     #: Whether who sends a request has a say in its route, and whether chance has.
     reads_source: bool = field(init=False, repr=False)

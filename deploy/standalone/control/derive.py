@@ -40,6 +40,7 @@ from deploy.standalone.control.served import make_contents, snapshot_of
 from deploy.standalone.control.snapshot import Endpoint, Snapshot
 from deploy.standalone.control.translate.attachments import attach
 from deploy.standalone.control.translate.destinations import find_destinations
+from deploy.standalone.control.translate.filters import find_filters
 from deploy.standalone.control.translate.frontends import find_frontends
 from deploy.standalone.control.translate.policies import policy_name, translate, unsent
 from deploy.standalone.control.translate.ports import check_transports
@@ -102,6 +103,11 @@ def derive(
         (Same(destinations),),
         lambda: attach(world, frontends, destinations),
     )
+    filters = memo.get(
+        "filters",
+        (Same(attachments),),
+        lambda: find_filters(world, frontends, attachments),
+    )
     pods, problems = look_at_pods(world, hosts, rollout, waypoints, authentications)
     wanted = wanted_names(world, hosts)
     names: Names = {name: ips for name, ips in before.names.items() if name in wanted}
@@ -114,7 +120,7 @@ def derive(
     for choice in (*chosen.values(), *entry_choices.values(), *outside_choices):
         problems |= {choice.problem} if choice.problem else set()
     problems |= {*world.problems, *catalog.problems(), *allocations.problems}
-    problems |= {*rollout.problems, *attachments.problems, *hosts.problems}
+    problems |= {*rollout.problems, *attachments.problems, *filters.problems, *hosts.problems}
     problems |= {p for p in map(check_gateway, world.gateways.values()) if p}
     problems |= {p for each in policies.values() for p in each.problems}
     problems |= {p for each in world.services.values() for p in check_transports(each)}
@@ -126,6 +132,7 @@ def derive(
         nodes=nodes,
         allocations=allocations,
         attachments=attachments,
+        filters=filters.by_key,
         destinations=destinations,
         hosts=hosts,
         pods=pods,

@@ -38,6 +38,7 @@ from deploy.standalone.control.translate.entries import (
     host_name,
     outside_address,
 )
+from deploy.standalone.control.translate.filters import filters_name
 from deploy.standalone.control.translate.policies import policy_name
 from deploy.standalone.control.translate.ports import Port
 from deploy.standalone.control.translate.resources import (
@@ -106,10 +107,13 @@ def make_contents(view: View, trust_domain: str, memo: Memo) -> Contents:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What waypoints are told of a service. ports: TCP ones."""
+    """What waypoints are told of a service. filters: HttpConnectionManagers by port;
+    ports: TCP ones.
+    """
 
     http: Mapping[int, HttpPort]
     streams: Mapping[int, tuple[Chain, ...]]
+    filters: Mapping[int, Any]
     destination: Destination | None
     ports: tuple[Port, ...]
 
@@ -119,6 +123,7 @@ def traffic_of(key: Name, ports: Sequence[Port], view: View) -> Traffic:
     return Traffic(
         view.attachments.http.get(key, {}),
         view.attachments.streams.get(key, {}),
+        view.filters.get(key, {}),
         view.destinations.by_key.get(key),
         tuple(port for port in ports if port.transport is Transport.TCP),
     )
@@ -133,6 +138,8 @@ def configurations(hostname: str, traffic: Traffic) -> dict[str, Any]:
         )
     for number, chains in traffic.streams.items():
         found[listener_name(number, hostname)] = listener(hostname, number, chains)
+    for number, manager in traffic.filters.items():
+        found[filters_name(number, hostname)] = manager
     if traffic.destination is not None:
         found |= clusters(hostname, traffic.ports, traffic.destination)
     return found

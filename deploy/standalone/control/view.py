@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from deploy.standalone.config import TRUST_DOMAIN
 from deploy.standalone.control.allocate import Allocations, Ranges, ServiceName
@@ -61,6 +62,7 @@ class View:
     nodes: Nodes
     allocations: Allocations
     attachments: Attachments
+    filters: Mapping[Name, Mapping[int, Any]]
     destinations: Destinations
     hosts: Hosts
     pods: Mapping[PodName, PodView]

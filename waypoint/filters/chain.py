@@ -1,0 +1,170 @@
+"""Chains of filters, and what of them is decided with the plan: pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from waypoint.filters.verdicts import (
+    NO_NOTES,
+    Asked,
+    HeadVerdict,
+    Later,
+    Notes,
+    Passed,
+    Refusal,
+    Verdict,
+    with_notes,
+)
+
+if TYPE_CHECKING:
+    from waypoint.filters.passage import Passage
+
+#: An override that turns a filter off (Envoy's FilterConfig.disabled).
+DISABLED = "disabled"
+
+
+class HeadFilter(Protocol):
+    """Decides by the head alone: equal heads of a connection get equal verdicts.
+
+    name: the configured one, under which overrides stand and notes are kept; clusters:
+    names that it may ask; reads_connection: who sends the request has a say.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """See above."""
+
+    @property
+    def reads_connection(self) -> bool:
+        """See above."""
+
+    def decide(self, asked: Asked) -> HeadVerdict:
+        """What becomes of a request."""
+
+
+class StepFilter(Protocol):
+    """Decides for each request anew. name, clusters: as a HeadFilter's."""
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """See above."""
+
+    def begin(self, asked: Asked, passage: Passage) -> Verdict | Awaitable[Verdict]:
+        """What becomes of a request: at once, or by a coroutine, ended with the exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A filter at its place; enabled: where no override says otherwise."""
+
+    filter: HeadFilter | StepFilter
+    enabled: bool = True
+
+    def setting(self, overrides: Mapping[str, Any]) -> Any:
+        """The route's override for it, DISABLED where it doesn't run."""
+        found = overrides.get(self.filter.name)
+        if found is None and not self.enabled:
+            return DISABLED
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """A target's filters, in order."""
+
+    filters: tuple[Placed, ...] = ()
+    clusters: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = {name for placed in self.filters for name in placed.filter.clusters}
+        object.__setattr__(self, "clusters", frozenset(names))
+
+
+NO_CHAIN = Chain()
+
+
+class Gate(NamedTuple):
+    """Where a chain goes on at run time: its filter at an index, with what it sees."""
+
+    chain: Chain
+    at: int
+    asked: Asked
+    overrides: Mapping[str, Any]
+
+
+class Opening(NamedTuple):
+    """What the filters at the front of a chain came to, up to the first that has to be
+    asked for each request.
+
+    asked: the request as it is now; changed, reroute: whether they changed it, and want
+    its route looked for anew; gate: what is left, or None; until: seconds that this
+    holds; reads_connection: it holds for this connection alone.
+    """
+
+    asked: Asked
+    refusal: Refusal | None = None
+    changed: bool = False
+    reroute: bool = False
+    gate: Gate | None = None
+    seconds: float = math.inf
+    reads_connection: bool = False
+    counts: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> Notes:
+        """What filters found."""
+        return self.asked.notes
+
+
+def is_step(found: HeadFilter | StepFilter) -> bool:
+    """Whether a filter is asked for each request anew."""
+    return hasattr(found, "begin")
+
+
+def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Opening:
+    """Ask the filters at the front; overrides: the route's."""
+    opening = Opening(asked)
+    for index, placed in enumerate(chain.filters):
+        setting = placed.setting(overrides)
+        if setting == DISABLED:
+            continue
+        asked = opening.asked._replace(override=setting)
+        found = placed.filter
+        verdict = None if is_step(found) else found.decide(asked)  # type: ignore[union-attr]
+        if verdict is None or isinstance(verdict, Later):
+            gate = Gate(chain, index, opening.asked, overrides)
+            return opening._replace(gate=gate)
+        opening = opening._replace(
+            seconds=min(
+                opening.seconds, math.inf if verdict.seconds is None else verdict.seconds
+            ),
+            reads_connection=opening.reads_connection or found.reads_connection,  # type: ignore[union-attr]
+            counts=opening.counts + verdict.counts,
+        )
+        if isinstance(verdict, Refusal):
+            return opening._replace(refusal=verdict)
+        opening = opening._replace(
+            asked=passed(opening.asked, found.name, verdict),
+            changed=opening.changed or verdict.request is not None,
+            reroute=opening.reroute or verdict.reroute,
+        )
+    return opening
+
+
+def passed(asked: Asked, name: str, verdict: Passed) -> Asked:
+    """What the next filter sees."""
+    return asked._replace(
+        request=asked.request if verdict.request is None else verdict.request,
+        notes=with_notes(asked.notes or NO_NOTES, name, verdict.notes),
+    )

@@ -1,0 +1,144 @@
+"""One request's way through the filters that are asked for each request anew."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from waypoint.filters.chain import DISABLED, Gate, passed
+from waypoint.filters.taps import Tap, Taps
+from waypoint.filters.verdicts import Asked, Later, Passed, Refusal, Verdict
+from waypoint.holds import FILTERS
+from waypoint.messages import Field
+
+if TYPE_CHECKING:
+    from waypoint.exchange import Exchange
+    from waypoint.worker import Worker
+
+UNDECIDED = Refusal(503, b"a filter could not decide\n", "filter_undecided", "UAEX")
+
+
+class Passage:
+    """Asks one filter after the other; while one waits, the client's body does too.
+
+    asked: the request as it is now.
+    """
+
+    __slots__ = (
+        "asked", "at", "changed", "exchange", "gate", "limit", "reroute", "task", "waiter",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, gate: Gate) -> None:
+        self.exchange = exchange
+        self.gate = gate
+        self.at = gate.at
+        self.asked: Asked = gate.asked
+        self.changed = False
+        self.reroute = False
+        self.task: asyncio.Task[None] | None = None
+        #: Who waits for so many bytes of the body.
+        self.limit = 0
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def worker(self) -> Worker:
+        """What all connections share."""
+        return self.exchange.worker
+
+    def run(self) -> bool:
+        """Go on until a filter waits or refuses; whether all of them passed."""
+        filters = self.gate.chain.filters
+        while self.at < len(filters):
+            placed = filters[self.at]
+            setting = placed.setting(self.gate.overrides)
+            if setting == DISABLED:
+                self.at += 1
+                continue
+            asked = self.asked._replace(override=setting)
+            found = placed.filter
+            verdict = (
+                found.begin(asked, self) if hasattr(found, "begin") else found.decide(asked)
+            )
+            if isinstance(verdict, Later):
+                verdict = self.decide_later(verdict)
+            if inspect.isawaitable(verdict):
+                self.wait(verdict)
+                return False
+            assert isinstance(verdict, Passed | Refusal)
+            if not self.take(verdict):
+                return False
+        return True
+
+    async def decide_later(self, later: Later) -> Verdict:
+        """What a HeadFilter says once it has what it waited for."""
+        await later.wait()
+        placed = self.gate.chain.filters[self.at]
+        assert not hasattr(placed.filter, "begin")
+        asked = self.asked._replace(override=placed.setting(self.gate.overrides))
+        verdict = placed.filter.decide(asked)
+        return UNDECIDED if isinstance(verdict, Later) else verdict
+
+    def take(self, verdict: Verdict) -> bool:
+        """Note a filter's verdict; whether the request goes on."""
+        for name in verdict.counts:
+            self.worker.stats.filter(name)
+        if isinstance(verdict, Refusal):
+            self.exchange.refuse(verdict)
+            return False
+        self.asked = passed(self.asked, self.gate.chain.filters[self.at].filter.name, verdict)
+        self.changed = self.changed or verdict.request is not None
+        self.reroute = self.reroute or verdict.reroute
+        self.at += 1
+        return True
+
+    def wait(self, verdict: Awaitable[Verdict]) -> None:
+        """Have a filter take its time; the client's body waits."""
+        if not self.exchange.complete:
+            self.exchange.down.hold(FILTERS)
+        self.task = self.worker.tasks.spawn(self.finish(verdict), "filter")
+
+    async def finish(self, verdict: Awaitable[Verdict]) -> None:
+        """Go on with what a filter says in the end."""
+        said = await verdict
+        self.task = None
+        if not self.exchange.over and self.take(said) and self.run():
+            self.exchange.passed()
+
+    async def body(self, limit: int) -> tuple[bytes, bool]:
+        """The body's first bytes, and whether that is all of it.
+
+        limit: how many are wanted; there may be more.
+        """
+        exchange = self.exchange
+        while not exchange.complete and len(exchange.pending) < limit:
+            self.limit = limit
+            self.waiter = self.worker.loop.create_future()
+            exchange.down.release(FILTERS)
+            await self.waiter
+        return exchange.pending, exchange.complete
+
+    def more(self) -> None:
+        """More of the body came, or its end."""
+        exchange, waiter = self.exchange, self.waiter
+        if waiter is not None and (exchange.complete or len(exchange.pending) >= self.limit):
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.waiter is None and not exchange.complete:
+            exchange.down.hold(FILTERS)
+
+    def add_to_response(self, *fields: Field) -> None:
+        """Fields that the response gets beside its own, whoever gives it."""
+        self.exchange.more = (*self.exchange.more, *fields)
+
+    def tap(self, make: Callable[[Taps], Tap]) -> None:
+        """Have the response go through a tap, before those that are there already."""
+        self.exchange.add_tap(make)
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        if self.task is not None:
+            self.task.cancel()
+            self.task = None

@@ -1,0 +1,82 @@
+"""When an exchange has taken too long, and what becomes of it then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from waypoint import replies
+from waypoint.resilience.outlier import Outcome
+from waypoint.routing import Forward
+from ztunnel_compat.h2.connection import ErrorCode
+
+if TYPE_CHECKING:
+    from waypoint.exchange import Exchange
+
+
+def start_timer(exchange: Exchange) -> None:
+    """The route's timeout runs from the end of the request, retries included."""
+    action = exchange.plan.route.action if exchange.plan.route is not None else None
+    if not isinstance(action, Forward) or action.timeout is None or exchange.over:
+        return
+    # Where a gRPC caller's own time counts, it does in place of the route's.
+    if exchange.plan.deadline is None:
+        exchange.timer = exchange.worker.loop.call_later(action.timeout, timed_out, exchange)
+
+
+def watch(exchange: Exchange, seconds: float) -> None:
+    """Look again after the route's idle time whether anything has moved."""
+    exchange.moved = False
+    exchange.idle = exchange.worker.loop.call_later(seconds, look, exchange, seconds)
+
+
+def look(exchange: Exchange, seconds: float) -> None:
+    """End what has stood still for the route's idle time."""
+    if exchange.moved:
+        watch(exchange, seconds)
+    else:
+        idle_too_long(exchange)
+
+
+def timed_out(exchange: Exchange) -> None:
+    """The route's timeout."""
+    exchange.timer = None
+    exchange.drop_upstream()
+    exchange.leave(Outcome.TIMED_OUT)
+    if exchange.responded:
+        exchange.cut("UT", "upstream_response_timeout")
+    else:
+        exchange.answer(504, "UT", "upstream_response_timeout", replies.TIMED_OUT)
+
+
+def expired(exchange: Exchange) -> None:
+    """The gRPC caller's own deadline: it waits no longer, nor should the endpoint."""
+    exchange.deadline = None
+    if exchange.responded:
+        exchange.cut("-", "max_duration_timeout", ErrorCode.CANCEL)
+    else:
+        exchange.answer(
+            408, "-", "max_duration_timeout", b"downstream duration timeout",
+            grpc=replies.DEADLINE_EXCEEDED,
+        )  # fmt: skip
+
+
+def idle_too_long(exchange: Exchange) -> None:
+    """Nothing moved for an hour."""
+    if exchange.responded:
+        exchange.cut("SI", "stream_idle_timeout")
+    else:
+        exchange.answer(504, "SI", "stream_idle_timeout", replies.TIMED_OUT)
+
+
+def stop_timers(exchange: Exchange) -> None:
+    """Nothing is waited for any more."""
+    if exchange.timer is not None:
+        exchange.timer.cancel()
+    if exchange.deadline is not None:
+        exchange.deadline.cancel()
+    if exchange.idle is not None:
+        exchange.idle.cancel()
+    if exchange.pause is not None:
+        exchange.pause.cancel()
+    if exchange.try_timer is not None:
+        exchange.try_timer.cancel()
