@@ -15,6 +15,7 @@ Member      an endpoint as its cluster has it: weight, priority, health
 Balance     who of a cluster's members gets the next request
 Upstream    an HTTP/1.1 connection to an endpoint; http2.upstream: by HTTP/2
 Worker      what all connections of the process share
+Recorder    counts requests and connections, for Prometheus (metrics/)
 
 Pure, without I/O: layers/ (HTTP messages), http2.heads, decode/ and decode_cluster/
 (Envoy's configuration in), routing/ (decisions), balancing/ (who is chosen), resilience/

@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from waypoint.clusters import Clusters
-from waypoint.config import Config, L4Mode
+from waypoint.config import AccessLog, Config, L4Mode
 from waypoint.dumps import config_dump
 from waypoint.filters.kinds import KINDS
 from waypoint.hbone.server import HBONE_PORT
 from waypoint.hbone.setup import Hbone, make_hbone
 from waypoint.health_driver import HealthDriver
-from waypoint.log_writer import LogWriter, writer_to
+from waypoint.log_writer import LogWriter
+from waypoint.metrics.pages import PAGE, metrics_server, page_of, source_of
 from waypoint.server import IDENTITY_PORT, SANDWICHED, IdentityServer, PeerQuery
 from waypoint.sockets import peer_of
 from waypoint.stats import Stats
@@ -28,6 +29,7 @@ from ztunnel_compat.drivers.login import xds_login
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
 from ztunnel_compat.names import pod_uid
 from ztunnel_compat.runtime.admin import Admin
+from ztunnel_compat.runtime.descriptors import writer_to
 from ztunnel_compat.runtime.errors import ListenError
 from ztunnel_compat.runtime.memory import keep_buffers
 from ztunnel_compat.runtime.tasks import Tasks, until_signal
@@ -65,7 +67,12 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         tasks = await stack.enter_async_context(Tasks())
         state = WorkloadState()
         stats = Stats()
-        log = LogWriter(writer_to(sys.stdout.fileno()), stats, loop)
+        log = LogWriter(
+            writer_to(sys.stdout.fileno()),
+            stats,
+            loop,
+            on=config.access_log is AccessLog.STDOUT,
+        )
         stack.callback(log.flush)
         targets = Targets(
             state=state,
@@ -112,6 +119,12 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         admin.pages["/config_dump"] = lambda: config_dump(config, server, mesh, hbone)
         stack.push_async_callback(admin.close)
         await admin.start()
+        if config.admin_socket is not None:
+            admin.pages[PAGE] = page_of(worker)
+        else:
+            metrics = metrics_server(source_of(worker))
+            stack.push_async_callback(metrics.close)
+            await metrics.start()
         admin.unready = f"no complete push from {config.proxy.xds_address} yet"
         tasks.spawn(mesh.run(), "xDS client")
         health = HealthDriver(targets.clusters, tasks)

@@ -13,7 +13,8 @@ from waypoint.member import Member
 from waypoint.resilience.breakers import Breakers
 from waypoint.resilience.health import Checked, Result
 from waypoint.resilience.outlier import Outliers
-from ztunnel_compat.model import Extension, Locality
+from ztunnel_compat.istio_labels import Labels, called
+from ztunnel_compat.model import Extension, Locality, Workload
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
@@ -23,11 +24,15 @@ NOWHERE = Locality()
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a member is and what it counts; priority: without gaps from 0 up."""
+    """Where a member is and what it counts; priority: without gaps from 0 up.
+
+    workload: what it is the address of.
+    """
 
     weight: int = 1
     priority: int = 0
     locality: Locality = NOWHERE
+    workload: Workload | None = None
 
 
 class Cluster:
@@ -40,9 +45,9 @@ class Cluster:
     """
 
     __slots__ = (
-        "breakers", "current", "drawn", "error", "hostname", "known", "localities", "members",
-        "name", "namespace", "now", "outliers", "port", "queue", "settings", "source", "speaks",
-        "subset", "traffic", "users",
+        "breakers", "called", "current", "drawn", "error", "hostname", "known", "localities",
+        "members", "name", "namespace", "now", "outliers", "port", "queue", "settings",
+        "source", "speaks", "subset", "traffic", "users",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +69,8 @@ class Cluster:
         self.now = now
         self.drawn = drawn
         self.known = False
+        #: The labels of its service, as metrics have them.
+        self.called: Labels = called(None)
         self.speaks: bool | None = None
         self.source: Extension | None = None
         self.error = ""
@@ -189,6 +196,7 @@ class Cluster:
             found.weight = spot.weight
             found.priority = spot.priority
             found.locality = spot.locality
+            found.workload = spot.workload
         self.localities = localities
         self.changed()
 

@@ -18,6 +18,7 @@ from waypoint.cluster import Cluster, Spot
 from waypoint.cluster_settings import DEFAULTS, ClusterSettings
 from waypoint.decode_cluster import TYPE_URL, decode_cluster
 from waypoint.errors import ClusterError
+from ztunnel_compat.istio_labels import called
 from ztunnel_compat.labels import workload_labels
 from ztunnel_compat.model import (
     AppProtocol,
@@ -153,6 +154,7 @@ class Clusters:
         service = self.service(cluster)
         source = extension(service, cluster.name) if service else None
         cluster.known = service is not None and (not cluster.subset or source is not None)
+        cluster.called = called(service)
         if service is None or not cluster.known:
             cluster.place({}, None)
             return
@@ -260,7 +262,7 @@ def spots(
     order = sorted({ranks.get(w.uid, (0, 0)) for w, _ in served})
     return {
         (str(ipaddress.ip_address(w.addresses[0])), port): Spot(
-            w.capacity, order.index(ranks.get(w.uid, (0, 0))), w.locality
+            w.capacity, order.index(ranks.get(w.uid, (0, 0))), w.locality, w
         )
         for w, port in served
     }

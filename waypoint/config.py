@@ -28,6 +28,13 @@ class L4Mode(StrEnum):
     SANDWICH = "sandwich"
 
 
+class AccessLog(StrEnum):
+    """Where lines about requests and connections go; OFF: none are made."""
+
+    STDOUT = "stdout"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One waypoint's settings.
@@ -46,6 +53,7 @@ class Config:
     network: str = ""
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
+    access_log: AccessLog = AccessLog.STDOUT
     workers: int = 1
     admin_socket: Path | None = None
 
@@ -60,6 +68,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
     reader = Reader(environment)
     proxy = reader.proxy()
     mode = reader.choice("L4_MODE", L4Mode.NODE, tuple(L4Mode))
+    access_log = reader.choice("ACCESS_LOG", AccessLog.STDOUT, tuple(AccessLog))
     config = Config(
         proxy=proxy,
         gateway_name=reader.required("GATEWAY_NAME", "the Gateway this waypoint belongs to"),
@@ -69,6 +78,9 @@ def read_config(environment: Mapping[str, str]) -> Config:
         network=reader.optional("NETWORK", ""),
         trust_domain=reader.optional("TRUST_DOMAIN", "cluster.local"),
         trust_domain_aliases=reader.words("TRUST_DOMAIN_ALIASES"),
+        access_log=(
+            AccessLog(access_log) if access_log in tuple(AccessLog) else AccessLog.STDOUT
+        ),
         workers=max(1, reader.number("WORKERS", 1, MOST_WORKERS)),
         admin_socket=reader.optional_path(ADMIN_SOCKET, "a unix socket of the parent's"),
     )

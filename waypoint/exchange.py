@@ -30,7 +30,7 @@ from waypoint.layers.response import ResponseHead, altered, response_of
 from waypoint.member import Member
 from waypoint.plan import Plan, Way, changed_response, copied, refused, replanned
 from waypoint.pool import Endpoint
-from waypoint.record import log_exchange
+from waypoint.record import record
 from waypoint.replies import TERMINATED, Answer, Failure
 from waypoint.resilience.breakers import Resource
 from waypoint.resilience.outlier import Outcome
@@ -60,7 +60,7 @@ class Exchange:
         "kept", "more", "moved", "over", "passage", "pause", "pending", "plan", "policy", "raw",
         "request_id", "responded", "retries", "retrying", "sent", "shadows", "started",
         "status", "taps", "timer", "trailers", "tried", "try_timer", "tunnel", "up", "upstream",
-        "waits", "wall", "way", "worker", "wrote",
+        "visited", "waits", "wall", "way", "worker", "wrote",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
@@ -91,9 +91,10 @@ class Exchange:
         self.passage: Passage | None = None
         self.taps: Taps | None = None
         self.as_it_is = down.raw
-        #: Where this attempt goes, which counts it as a request of its own; wrote: of
-        #: which a byte was sent; waits: for a connection.
+        #: Where this attempt goes, which counts it as a request of its own; visited: the
+        #: last that there was; wrote: of which a byte was sent; waits: for a connection.
         self.endpoint: Member | None = None
+        self.visited: Member | None = None
         self.wrote = False
         self.waits = False
         self.up: ServerSide | None = None
@@ -264,7 +265,7 @@ class Exchange:
         if not cluster.breakers.default.take(Resource.REQUESTS):
             self.overflow()
             return
-        self.endpoint = endpoint
+        self.endpoint = self.visited = endpoint
         endpoint.begin()
         upstream = endpoint.share() if self.http2 else endpoint.take()
         if upstream is None:
@@ -337,7 +338,7 @@ class Exchange:
         if self.endpoint is not None and self.endpoint is not endpoint:
             self.endpoint.end()
             endpoint.begin()
-            self.endpoint = endpoint
+            self.endpoint = self.visited = endpoint
 
     def connect_failed(self, endpoint: Endpoint, error: OSError) -> None:
         """Nothing was sent: any other endpoint will do, for any request."""
@@ -655,7 +656,7 @@ class Exchange:
             up.abort()
 
     def end(self, *, keep: bool, flags: str = "-", details: str = "via_upstream") -> None:
-        """The exchange is over, however it went: log it, free the client's side."""
+        """The exchange is over, however it went: count and log it, free the client's side."""
         if self.over:
             return
         self.over = True
@@ -670,5 +671,5 @@ class Exchange:
             self.up.close()
             self.up = None
         if self.down.logged:
-            log_exchange(self, flags, details)
+            record(self, flags, details)
         self.down.finished(keep=keep)

@@ -1,16 +1,12 @@
-"""Writes the access log to a file descriptor without ever waiting for it."""
+"""Writes the access log without ever waiting for whoever reads it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import select
-import socket
-import stat
-from collections.abc import Callable
 
 from waypoint.stats import Stats
+from ztunnel_compat.runtime.descriptors import Write
 
 logger = logging.getLogger(__name__)
 
@@ -21,64 +17,21 @@ FLUSH_BYTES = 64 * 1024
 PENDING_MOST = 1 << 20
 
 
-def writer_to(descriptor: int) -> Callable[[bytes], int]:
-    """A write that returns how much was taken, 0 instead of waiting.
-
-    A pipe or terminal is opened anew, because O_NONBLOCK belongs to the open
-    file, which others may share; a regular file never makes one wait long.
-    """
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISSOCK(mode):
-        connection = socket.socket(fileno=os.dup(descriptor))
-        return lambda data: taken(lambda: connection.send(data, socket.MSG_DONTWAIT))
-    target = descriptor
-    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        path = f"/proc/self/fd/{descriptor}"
-        try:
-            target = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError as error:
-            logger.warning("access log: %s can't be opened anew: %s", path, error)
-    if stat.S_ISFIFO(mode):
-        return whole_lines(lambda data: taken(lambda: os.write(target, data)))
-    return lambda data: taken(lambda: os.write(target, data))
-
-
-def taken(write: Callable[[], int]) -> int:
-    """How much a write took: nothing when it would have waited."""
-    try:
-        return write()
-    except BlockingIOError:
-        return 0
-
-
-def whole_lines(write: Callable[[bytes], int]) -> Callable[[bytes], int]:
-    """Write to a pipe so that lines of several processes don't mix.
-
-    What has PIPE_BUF bytes at most is written as a whole, or not at all (pipe(7)).
-    """
-
-    def write_lines(data: bytes) -> int:
-        done = 0
-        while done < len(data):
-            end = done + select.PIPE_BUF
-            if end < len(data):
-                end = data.rfind(b"\n", done, end) + 1 or end
-            part = data[done:end]
-            count = write(part)
-            done += count
-            if count < len(part):
-                break
-        return done
-
-    return write_lines
-
-
 class LogWriter:
-    """Collects lines and writes them together, about twenty times a second."""
+    """Collects lines and writes them together, about twenty times a second.
+
+    on: lines are wanted at all; whoever makes one asks first.
+    """
 
     def __init__(
-        self, write: Callable[[bytes], int], stats: Stats, loop: asyncio.AbstractEventLoop
+        self,
+        write: Write,
+        stats: Stats,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on: bool = True,
     ) -> None:
+        self.on = on
         self.write = write
         self.stats = stats
         self.loop = loop

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from waypoint.pool import Endpoint
 from waypoint.resilience.health import Checked
 from waypoint.resilience.outlier import Monitor, Outcome
-from ztunnel_compat.model import Locality
+from ztunnel_compat.model import Locality, Workload
 
 if TYPE_CHECKING:
     from waypoint.cluster import Cluster
@@ -18,11 +18,12 @@ class Member(Endpoint):
     everything that connections are made by, and in who is ejected.
 
     active: requests that it has now; since: when it began to take requests; checked:
-    what active checks say, None: there are none.
+    what active checks say, None: there are none. workload: what it is the address of.
     """
 
     __slots__ = (
         "active", "checked", "cluster", "locality", "monitor", "priority", "since", "weight",
+        "workload",
     )  # fmt: skip
 
     def __init__(self, cluster: Cluster, host: str, port: int, since: float) -> None:
@@ -36,6 +37,7 @@ class Member(Endpoint):
         self.since: float | None = since
         self.monitor = Monitor(self.label)
         self.checked: Checked | None = None
+        self.workload: Workload | None = None
 
     @property
     def ejected(self) -> bool:

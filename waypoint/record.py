@@ -1,4 +1,4 @@
-"""The access log's lines about requests, whatever protocol they came by."""
+"""What is told of requests, whatever protocol they came by: metrics and the access log."""
 
 from __future__ import annotations
 
@@ -13,11 +13,26 @@ if TYPE_CHECKING:
     from waypoint.exchange import Exchange
 
 
-def log_exchange(exchange: Exchange, flags: str, details: str) -> None:
-    """Log an exchange that is over; flags, details: how it ended, in Envoy's words."""
+def record(exchange: Exchange, flags: str, details: str) -> None:
+    """Count and log an exchange that is over; flags, details: how it ended, in Envoy's
+    words.
+    """
     worker = exchange.worker
     plan = exchange.plan
     down = exchange.down
+    milliseconds = int((worker.time() - exchange.started) * 1000)
+    received = down.received()
+    # Without an endpoint or a cluster, the service is the one that was asked for.
+    place = exchange.visited or exchange.cluster or plan.target.clusters[""]
+    grpc_status = exchange.grpc_status if plan.grpc else None
+    worker.recorder.count(
+        (down.caller.client, place, plan.grpc, exchange.status, flags, grpc_status),
+        milliseconds,
+        received,
+        exchange.sent,
+    )
+    if not worker.log.on:
+        return
     route = plan.route
     grpc = exchange.grpc_status
     worker.log.add(
@@ -28,9 +43,9 @@ def log_exchange(exchange: Exchange, flags: str, details: str) -> None:
             flags=flags,
             details=details,
             failure=exchange.failure,
-            received=down.received(),
+            received=received,
             sent=exchange.sent,
-            duration=int((worker.time() - exchange.started) * 1000),
+            duration=milliseconds,
             service_time=str(int((exchange.responded - exchange.started) * 1000))
             if exchange.responded
             else "-",
@@ -51,6 +66,8 @@ def log_refusal(
 ) -> None:
     """Count and log what is no request that may be passed on; sent: the answer's bytes."""
     worker.stats.answer(error.details)
+    if not worker.log.on:
+        return
     worker.log.add(
         line(
             start=worker.clock.render(time.time()),

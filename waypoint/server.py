@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 from waypoint.detection import Undecided
+from waypoint.metrics.labels import client_of
 from waypoint.routing import Source
 from waypoint.sockets import listen, reset, show_address
 from waypoint.targets import Target
@@ -21,6 +22,7 @@ from waypoint.tcp import relay_to
 from waypoint.tunnelled import asked_address, original, tunnelled
 from waypoint.worker import Caller, Worker, identity_of
 from ztunnel_compat.errors import ProxyError
+from ztunnel_compat.istio_labels import principal
 from ztunnel_compat.labels import workload_labels
 from ztunnel_compat.model import AppProtocol, Workload
 from ztunnel_compat.peer import FLOW_TUNNELLED, FLOW_WAYPOINT, Peer, encode_peer, parse_peer
@@ -236,6 +238,7 @@ class IdentityServer:
             Source(source.namespace, workload_labels(source)),
             arrival.transport.get_extra_info("peername")[:2],
             asked_address(peer),
+            client_of(source, principal(source), tunnelled=False),
         )
         self.hand_over(arrival, caller, target)
         return True

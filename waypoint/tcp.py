@@ -22,6 +22,7 @@ from waypoint.resilience.outlier import Outcome
 from waypoint.sockets import reset, show_address
 from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
+from ztunnel_compat.istio_labels import Labels
 
 #: Endpoints that are tried for one connection.
 CONNECT_ATTEMPTS = 3
@@ -106,8 +107,8 @@ class Relay:
 
     __slots__ = (
         "active", "attempts", "caller", "client", "cluster", "counted", "deadline", "early",
-        "endpoint", "failed_at", "failure", "local", "name", "over", "server", "started",
-        "tick", "wall", "worker",
+        "endpoint", "failed_at", "failure", "labels", "local", "name", "over", "server",
+        "started", "tick", "told", "wall", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +128,9 @@ class Relay:
         self.counted = False
         self.local = "-"
         self.failure = "-"
+        #: What it is counted under, and the bytes that were, each way.
+        self.labels: Labels | None = None
+        self.told = (0, 0)
         #: What the client said before there was an endpoint to say it to.
         self.early = b""
         self.started = worker.time()
@@ -194,6 +198,8 @@ class Relay:
             reset(server.transport)
             return
         self.server = server
+        place = self.endpoint or self.cluster
+        self.labels = self.worker.recorder.opened(self.caller.client, place)
         self.local = show_address(server.transport.get_extra_info("sockname"))
         self.client.other = server
         if server.transport.is_closing():
@@ -248,18 +254,36 @@ class Relay:
         self.break_off("SI")
         return None
 
+    def tell(self) -> None:
+        """Count what has moved since it was last counted."""
+        if self.labels is None or self.server is None:
+            return
+        received, sent = self.client.received, self.server.received
+        before = self.told
+        self.told = (received, sent)
+        self.worker.recorder.moved(self.labels, received - before[0], sent - before[1])
+
     def end(self, flags: str) -> None:
-        """Write the log line, once."""
+        """Count the end and write the log line, once."""
         if self.over:
             return
         self.over = True
         worker = self.worker
+        recorder = worker.recorder
+        if self.labels is None:
+            # It led nowhere: counted as Envoy does, with the flags that say why.
+            place = self.endpoint or self.failed_at or self.cluster
+            self.labels = recorder.opened(self.caller.client, place, flags)
+        self.tell()
+        recorder.closed(self.labels)
         if self.counted:
             self.cluster.breakers.default.free(Resource.CONNECTIONS)
         if self.endpoint is not None:
             self.endpoint.end()
-        place = self.endpoint or self.failed_at
-        host = place.label if place is not None else "-"
+        if not worker.log.on:
+            return
+        last = self.endpoint or self.failed_at
+        host = last.label if last is not None else "-"
         worker.log.add(
             line(
                 start=worker.clock.render(self.wall),

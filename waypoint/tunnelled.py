@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
+from waypoint.metrics.labels import client_of
 from waypoint.routing import Source
 from waypoint.sockets import show_address
 from waypoint.targets import Target, Targets
@@ -49,7 +50,8 @@ def tunnelled(
     if target is None:
         return None
     far = (str(ipaddress.ip_address(header.source)), header.source_port)
-    labels = workload_labels(source) if source is not None and peer.source else {}
+    proven = source if peer.source else None
+    labels = workload_labels(proven) if proven is not None else {}
     caller = Caller(
         peer,
         identity,
@@ -57,6 +59,7 @@ def tunnelled(
         Source(header.identity.namespace if header.identity else "", labels),
         far,
         asked_address(peer),
+        client_of(proven, header.identity, tunnelled=True),
     )
     return caller, target
 

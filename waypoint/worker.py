@@ -13,6 +13,8 @@ from waypoint.ids import RequestIds
 from waypoint.layers.memo import HeadMemo
 from waypoint.layers.response import ResponseHead
 from waypoint.log_writer import LogWriter
+from waypoint.metrics.labels import NO_CLIENT, Client
+from waypoint.metrics.recorder import Recorder
 from waypoint.plan import Plan
 from waypoint.resilience.replay import ReplayPool
 from waypoint.routing import NOBODY, Facts, Source
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 
 P = TypeVar("P", bound=asyncio.Protocol)
+
+#: Between two looks at what metrics may forget.
+TIDY_SECONDS = 60.0
 
 
 class Connect(Protocol):
@@ -89,7 +94,7 @@ class Caller:
     peer: with target the hash of what is asked for; log: local and remote address;
     identity: the SPIFFE ID that the kernel or, through a tunnel, a certificate proved;
     source: what routes may ask of who that is; remote, local: the client's address and
-    the one that it asked for.
+    the one that it asked for; client: who it is, for metrics.
     """
 
     peer: Peer
@@ -98,6 +103,7 @@ class Caller:
     source: Source = NOBODY
     remote: Address | None = None
     local: Address | None = None
+    client: Client = NO_CLIENT
 
     def facts(self, protocol: str) -> Facts:
         """What the values of headers may tell of the connection."""
@@ -122,12 +128,14 @@ class Worker:
         "loop",
         "memo",
         "random",
+        "recorder",
         "relays",
         "replays",
         "responses",
         "stats",
         "targets",
         "tasks",
+        "tidied",
         "time",
         "undecided",
         "wheel",
@@ -158,6 +166,7 @@ class Worker:
         self.memo: HeadMemo[Plan] = HeadMemo()
         self.responses: HeadMemo[ResponseHead] = HeadMemo()
         self.replays = ReplayPool()
+        self.recorder = Recorder()
         self.wheel = Wheel(loop.time())
         self.downstreams: set[Downstream | Http2Downstream] = set()
         #: Connections whose protocol isn't known yet.
@@ -166,6 +175,8 @@ class Worker:
         self.dirty: list[Wire] = []
         self.relays: set[Relay] = set()
         self.draining = False
+        #: When it was last looked what metrics may forget.
+        self.tidied = loop.time()
 
     @property
     def connections(self) -> int:
@@ -186,12 +197,17 @@ class Worker:
 
     def pushed(self) -> None:
         """The mesh has changed: what was remembered of routes isn't worth its memory."""
+        self.recorder.renew()
         for downstream in self.downstreams:
             downstream.forget()
 
     def tick(self) -> None:
         """Once a second: deadlines, and targets that have left."""
-        self.wheel.advance(self.time())
+        now = self.time()
+        self.wheel.advance(now)
+        if now >= self.tidied + TIDY_SECONDS:
+            self.tidied = now
+            self.recorder.forget(now)
         self.targets.clusters.advance()
         gone = set(self.targets.expire())
         if gone:

@@ -26,6 +26,8 @@ import aiohttp
 from aiohttp import web
 
 from waypoint.config import ADMIN_SOCKET, Config
+from waypoint.metrics.pages import metrics_server
+from waypoint.metrics.parent import Numbers
 from ztunnel_compat.runtime.admin import Admin
 from ztunnel_compat.runtime.backoff import Backoff
 from ztunnel_compat.runtime.tasks import Tasks, until_signal
@@ -145,6 +147,10 @@ class Workers:
                 with contextlib.suppress(ProcessLookupError):
                     worker.process.send_signal(number)
 
+    def starts(self) -> int:
+        """How many were started so far."""
+        return sum(worker.starts for worker in self.workers)
+
     async def ask(self, page: str) -> list[tuple[int, str]]:
         """A page of each worker."""
         return list(await asyncio.gather(*(worker.get(page) for worker in self.workers)))
@@ -189,7 +195,12 @@ async def supervise(config: Config) -> None:
         admin = ParentAdmin(workers)
         stack.push_async_callback(admin.close)
         await admin.start()
+        numbers = Numbers(workers.ask, workers.starts)
+        metrics = metrics_server(numbers.source)
+        stack.push_async_callback(metrics.close)
+        await metrics.start()
         stack.push_async_callback(workers.end, PATIENCE)
+        tasks.spawn(numbers.run(), "metrics")
         for worker in workers.workers:
             tasks.spawn(workers.keep(worker), f"worker {worker.number}")
         await tasks.wait(until_signal())

@@ -1,6 +1,7 @@
 """The Istio contract that both engines speak.
 
 identity    a SPIFFE identity as a value
+istio_labels  the labels of metrics, which both engines fill in alike
 names       xDS names and the 64-bit hashes of them that the kernel carries
 model       frozen domain values: Workload, Service, NetworkAddress …
 decode      protobuf → model; a resource that can't be decoded is a Rejection

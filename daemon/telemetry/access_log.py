@@ -16,8 +16,8 @@ from typing import Final
 
 from bpf.addresses import V4_MAPPED
 from bpf.layout import Event, EventKind, EventReason, FlowFlag, Verdict
-from daemon.telemetry.labels import principal
 from daemon.telemetry.names import Names
+from ztunnel_compat.istio_labels import principal
 from ztunnel_compat.model import Service, Workload
 from ztunnel_compat.runtime.log import CONTROL
 

@@ -8,8 +8,9 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from bpf.layout import Counter
-from daemon.telemetry.labels import NAMES, RESPONSE_FLAGS, Labels
+from daemon.telemetry.labels import NAMES, RESPONSE_FLAGS
 from daemon.telemetry.ledger import Account
+from ztunnel_compat.istio_labels import Labels
 
 ISTIO_LABELS: Final = (*NAMES, RESPONSE_FLAGS)
 NANOSECONDS: Final = 1e9

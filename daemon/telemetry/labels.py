@@ -1,8 +1,4 @@
-"""Istio's labels, as ztunnel fills them in, for one key of the kernel's.
-
-Sets of labels are tuples of values in the order of NAMES, so that they are hashed
-and compared cheaply. What isn't known is "unknown", as with ztunnel.
-"""
+"""Istio's labels, as ztunnel fills them in, for one key of the kernel's: in NAMES' order."""
 
 from __future__ import annotations
 
@@ -11,28 +7,19 @@ from typing import Final
 
 from bpf.layout import FlowFlag, TrafficKey
 from daemon.telemetry.names import Names
-from ztunnel_compat.identity import Identity
-from ztunnel_compat.model import Service, Workload
-
-UNKNOWN: Final = "unknown"
-#: An end's labels, in the order of ``end``; the first eight are prefixed.
-END: Final = (
-    "workload",
-    "canonical_service",
-    "canonical_revision",
-    "workload_namespace",
-    "principal",
-    "app",
-    "version",
-    "cluster",
+from ztunnel_compat.istio_labels import (
+    ENDS,
+    KERNEL_VERIFIED,
+    UNKNOWN,
+    Labels,
+    called,
+    end,
 )
+from ztunnel_compat.model import Workload
+
 NAMES: Final = (
     "reporter",
-    *(f"source_{name}" for name in END),
-    "destination_service",
-    "destination_service_namespace",
-    "destination_service_name",
-    *(f"destination_{name}" for name in END),
+    *ENDS,
     "request_protocol",
     "connection_security_policy",
     "source_region",
@@ -43,32 +30,6 @@ NAMES: Final = (
 #: The one label that says how it went: it stands in a series' name, not in a key's.
 RESPONSE_FLAGS: Final = "response_flags"
 
-Labels = tuple[str, ...]
-
-
-def end(workload: Workload | None) -> Labels:
-    """One end of a connection."""
-    if workload is None:
-        return (UNKNOWN,) * len(END)
-    return tuple(
-        value or UNKNOWN
-        for value in (
-            workload.workload_name,
-            workload.canonical_name,
-            workload.canonical_revision,
-            workload.namespace,
-            str(principal(workload)),
-            workload.canonical_name,
-            workload.canonical_revision,
-            workload.cluster_id,
-        )
-    )
-
-
-def principal(workload: Workload) -> Identity:
-    """Who a workload is."""
-    return Identity(workload.trust_domain, workload.namespace, workload.service_account)
-
 
 def place(workload: Workload | None) -> Labels:
     """Where an end is: region and zone."""
@@ -77,20 +38,13 @@ def place(workload: Workload | None) -> Labels:
     return (workload.locality.region or UNKNOWN, workload.locality.zone or UNKNOWN)
 
 
-def called(service: Service | None) -> Labels:
-    """The service that was called: hostname, namespace, name."""
-    if service is None:
-        return (UNKNOWN, UNKNOWN, UNKNOWN)
-    return (service.hostname, service.namespace, service.name)
-
-
 def security(key: TrafficKey, local: Collection[int]) -> str:
     """``kernel_verified`` where this node's kernel vouches for both ends.
 
     local: hashes of the uids of the pods that are enrolled here.
     """
     if key.source and key.destination in local:
-        return "kernel_verified"
+        return KERNEL_VERIFIED
     return UNKNOWN
 
 

@@ -16,7 +16,8 @@ from dataclasses import fields
 from typing import Final
 
 from bpf.layout import Traffic, TrafficKey
-from daemon.telemetry.labels import NAMES, UNKNOWN, Labels
+from daemon.telemetry.labels import NAMES
+from ztunnel_compat.istio_labels import UNKNOWN, Labels
 
 #: Sets of labels; what comes on top of them is counted as unknown.
 MOST_ACCOUNTS: Final = 20_000

@@ -14,12 +14,13 @@ from daemon.ended import flow_ended
 from daemon.telemetry import families
 from daemon.telemetry.access_log import Lines
 from daemon.telemetry.collector import Collector
-from daemon.telemetry.labels import Labels, points_of_view
+from daemon.telemetry.labels import points_of_view
 from daemon.telemetry.ledger import Ledger
 from daemon.telemetry.log_task import LogTask
 from daemon.telemetry.names import Names
 from daemon.telemetry.open_flows import OpenFlows
 from daemon.telemetry.tunnels import Tunnels
+from ztunnel_compat.istio_labels import Labels
 from ztunnel_compat.runtime.metrics import Families
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import WorkloadState

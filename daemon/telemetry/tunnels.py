@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 from bpf.layout import EventClass
 from daemon.telemetry.access_log import COMPLETE, counts, host_text, quoted
-from daemon.telemetry.labels import Labels, called, end, place
+from daemon.telemetry.labels import place
 from daemon.telemetry.ledger import Ledger
 from ztunnel_compat.identity import Identity
+from ztunnel_compat.istio_labels import MUTUAL_TLS, Labels, called, identified
 from ztunnel_compat.model import Service, Workload
 
-MUTUAL_TLS: Final = "mutual_tls"
 DENY: Final = "DENY"
 
 Address = tuple[bytes, int]
@@ -73,15 +73,6 @@ class Ends:
         return quoted(" dst.service", service) + whose(
             "dst", self.destination, self.destination_identity
         )
-
-
-def identified(workload: Workload | None, identity: Identity | None) -> Labels:
-    """One end's labels, with the identity that its certificate proves."""
-    found = end(workload)
-    if identity is None:
-        return found
-    namespace = found[3] if workload is not None else identity.namespace
-    return (*found[:3], namespace, str(identity), *found[5:])
 
 
 class Moved(Protocol):

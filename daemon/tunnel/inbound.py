@@ -20,7 +20,6 @@ from bpf.addresses import mapped
 from bpf.errors import BpfError
 from bpf.layout import FlowFlag, Mark, TunnelPort
 from daemon.policies.identities import identity_hash, workload_identity
-from daemon.telemetry.labels import Labels
 from daemon.telemetry.tunnels import Ends, Tunnels
 from daemon.tunnel.authorize import Authorizer, Denial
 from daemon.tunnel.connection import Timing, TunnelConnection
@@ -45,6 +44,7 @@ from ztunnel_compat.hbone import (
     text_of,
 )
 from ztunnel_compat.identity import Identity
+from ztunnel_compat.istio_labels import Labels
 from ztunnel_compat.model import Service
 from ztunnel_compat.names import name_hash, target_hash
 from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy, unmapped

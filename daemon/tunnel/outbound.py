@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from bpf.layout import TunnelPort
-from daemon.telemetry.labels import Labels, principal
 from daemon.telemetry.tunnels import Ends, Tunnels
 from daemon.tunnel.connection import TunnelConnection
 from daemon.tunnel.errors import ResponseFlag, TunnelError
@@ -37,6 +36,7 @@ from ztunnel_compat.hbone import (
     traceparent_of,
 )
 from ztunnel_compat.identity import Identity
+from ztunnel_compat.istio_labels import Labels, principal
 from ztunnel_compat.model import Service, Workload
 from ztunnel_compat.names import name_hash
 from ztunnel_compat.peer import FLOW_SERVICE, FLOW_TUNNEL, FLOW_WAYPOINT, Peer, parse_peer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from daemon.telemetry.labels import Labels
 from daemon.telemetry.tunnels import Address, Ends, Line, Live, Moved, Tunnels
 from daemon.tunnel.errors import ResponseFlag
+from ztunnel_compat.istio_labels import Labels
 
 
 class Report:

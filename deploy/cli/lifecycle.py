@@ -20,7 +20,13 @@ from deploy.cli.place import MeshPlace
 from deploy.cli.problems import relay_problems
 from deploy.cli.services import addresses, bookinfo_page
 from deploy.standalone.client import ControlClient, ControlError
-from deploy.standalone.config import TRUST_DOMAIN, ConfigError, MeshConfig, node_names
+from deploy.standalone.config import (
+    ACCESS_LOGS,
+    TRUST_DOMAIN,
+    ConfigError,
+    MeshConfig,
+    node_names,
+)
 from deploy.standalone.runner.app import Mesh
 from deploy.standalone.runner.cleanup import cleanup
 from deploy.standalone.runner.errors import RunnerError, StartError
@@ -43,6 +49,7 @@ def do_up(args: Namespace) -> int:
         nodes=args.nodes,
         trust_domain=args.trust_domain,
         same_node_mtls=args.same_node_mtls,
+        access_log=args.access_log,
     )
     logging.basicConfig(
         level=logging.WARNING, format="tandem: %(message)s", stream=sys.stderr, force=True
@@ -97,6 +104,7 @@ def mesh_config(
     nodes: int = 1,
     trust_domain: str = TRUST_DOMAIN,
     same_node_mtls: bool = False,
+    access_log: str = ACCESS_LOGS[0],
 ) -> MeshConfig:
     """The configuration with these ranges, at most one per family; others are default.
 
@@ -115,6 +123,7 @@ def mesh_config(
             nodes=node_names(nodes),
             trust_domain=trust_domain,
             same_node_mtls=same_node_mtls,
+            access_log=access_log,
             **ranges,
         )
     except ConfigError as error:

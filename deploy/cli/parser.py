@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from deploy.standalone.config import MAX_NODES, TRUST_DOMAIN, ConfigError, MeshConfig
+from deploy.standalone.config import (
+    ACCESS_LOGS,
+    MAX_NODES,
+    TRUST_DOMAIN,
+    ConfigError,
+    MeshConfig,
+)
 
 ABOUT = """\
 Tandem, a sidecarless service mesh, on one machine.
@@ -153,6 +159,12 @@ def _up(parser: ArgumentParser) -> None:
         action="store_true",
         help="mutual TLS between pods of one node too, where the kernel proves identity"
         " otherwise",
+    )
+    parser.add_argument(
+        "--access-log",
+        choices=ACCESS_LOGS,
+        default=ACCESS_LOGS[0],
+        help="where waypoints write a line for each request (default: %(default)s)",
     )
     for kind, sizes in (("pod", "a /16 and a /48"), ("service", "a /24 and a /112 or larger")):
         parser.add_argument(

@@ -45,6 +45,10 @@ class ConfigError(ValueError):
     """A mesh can't be made this way; the message names the setting and the value."""
 
 
+#: Where waypoints write a line for each request; off: nowhere.
+ACCESS_LOGS = ("stdout", "off")
+
+
 @dataclass(frozen=True, slots=True)
 class MeshConfig:
     """A standalone mesh. Raises ConfigError when its parts don't fit together.
@@ -53,6 +57,7 @@ class MeshConfig:
     /64 of them for its pods, and the 255th is the fabric, where node i is host
     i, the control plane 253 and the machine itself 254.
     same_node_mtls: pods of one node talk by mutual TLS too, as those of two do.
+    access_log: of waypoints, one of ACCESS_LOGS.
     """
 
     name: str = "tandem"
@@ -66,6 +71,7 @@ class MeshConfig:
     trust_domain: str = TRUST_DOMAIN
     log_level: str = "info"
     same_node_mtls: bool = False
+    access_log: str = ACCESS_LOGS[0]
 
     def __post_init__(self) -> None:
         if not MESH_NAME.fullmatch(self.name):

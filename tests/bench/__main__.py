@@ -30,7 +30,7 @@ def in_mesh(nodes: int, cases: Cases, scratch: Path) -> list[Entry]:
     """Bring a mesh up, run the cases, take it down."""
     folder = scratch / "mesh"
     folder.mkdir()
-    mesh = MeshHandle("bench", folder, 98, nodes)
+    mesh = MeshHandle("bench", folder, 98, nodes, ("--access-log", "off"))
     for file, text in cases.manifests().items():
         mesh.write(file, text)
     print(f"bench: bringing up a mesh of {nodes} node(s)", flush=True)

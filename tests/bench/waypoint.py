@@ -3,7 +3,7 @@
 Tandem: an enrolled client calls a service, whose waypoint routes by 200 routes and
 knows the caller, and connects to an enrolled server. Envoy: a client, Envoy with one
 worker, the same 200 routes and a policy on the caller's address, and a server, each in
-a network namespace of the same node, outside the mesh. Both write an access log. The
+a network namespace of the same node, outside the mesh. Neither writes an access log. The
 proxies have a core for themselves; load generator and servers share the other.
 """
 
@@ -326,11 +326,6 @@ LISTENER = """
           "@type": type.googleapis.com/%HTTP%.v3.HttpConnectionManager
           stat_prefix: http
           codec_type: AUTO
-          access_log:
-          - name: file
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
-              path: %LOG%
           http_filters:
           - name: rbac
             typed_config:
@@ -388,7 +383,6 @@ def envoy(scratch: Path, addresses: dict[str, str], inside: Inside) -> Iterator[
             LISTENER,
             PORT=str(port),
             HTTP="envoy.extensions.filters.network.http_connection_manager",
-            LOG=f"{scratch}/access-{port}.log",
             CLIENT=addresses["client"],
             ROUTES=routes,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -38,9 +39,12 @@ from ztunnel_compat.certificates import peer_identity
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy
 from ztunnel_compat.runtime.admin import ADMIN_PORT, READY_PORT
+from ztunnel_compat.runtime.metrics import METRICS_PORT
 from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE
 
 XDS_PORT = 15012
+#: linux/fcntl.h
+F_SETPIPE_SZ = 1031
 ENVIRONMENT = GOOD | settings(XDS_PORT) | {"PYTHONPATH": "."}
 
 
@@ -156,6 +160,11 @@ async def test_from_start_to_end(place: Netns) -> None:
             assert dump["services"].keys() == {"apps/gate.apps.svc.cluster.local"}
             assert dump["workloads"].keys() == {"w"}
             assert dump["counters"]["refused"] == {"no_peer": 1}
+            for path in ("/stats/prometheus", "/metrics"):
+                assert (
+                    await metric(waypoint, 'connections_refused_total{reason="no_peer"}', path)
+                    == 1
+                )
             assert dump["config"]["gateway_name"] == "gate"
             assert dump["xds"]["synced"]
             assert dump["xds"]["node"] == "waypoint~10.0.0.1~gate-1.apps~apps.svc.cluster.local"
@@ -165,12 +174,11 @@ async def test_from_start_to_end(place: Netns) -> None:
             code, errors = await waypoint.end()
             assert code == 0
             assert "Traceback" not in errors
-            assert errors.endswith("stopped\n")
+            assert "\tstopped\n" in errors
 
 
 async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns) -> None:
-    # A line for each connection refused would fill the pipe that nobody reads yet.
-    environment = ENVIRONMENT | {"WORKERS": "2", "LOG_LEVEL": "error"}
+    environment = ENVIRONMENT | {"WORKERS": "2"}
     async with control_plane(place) as ads:
         with process(place, environment) as waypoint:
             text = await waypoint.until_ready(503, "worker 0: ")
@@ -191,6 +199,7 @@ async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns)
             refused = [each["counters"]["refused"]["no_peer"] for each in workers.values()]
             assert sum(refused) == 1000
             assert max(refused) <= 600, refused
+            assert await metric(waypoint, 'connections_refused_total{reason="no_peer"}') == 1000
             assert (await waypoint.get(ADMIN_PORT, "/nothing"))[0] == 404
 
             first, second = children(waypoint)
@@ -200,6 +209,10 @@ async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns)
             await waypoint.until_ready(200)
             assert len(await dumps(waypoint)) == 2
             assert first in children(waypoint)
+            with contextlib.suppress(ConnectionResetError):
+                knock(place)
+            assert await metric(waypoint, 'connections_refused_total{reason="no_peer"}') == 1001
+            assert await metric(waypoint, "worker_starts_total") == 3
 
             left = children(waypoint)
             waypoint.child.send_signal(signal.SIGTERM)
@@ -208,6 +221,34 @@ async def test_several_workers_share_the_port_and_are_one_waypoint(place: Netns)
             assert "ended with status -9" in errors
             assert "Traceback" not in errors
             assert not any(Path(f"/proc/{pid}").exists() for pid in left)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_log_that_nobody_reads_holds_nobody_up(place: Netns, workers: str) -> None:
+    async with control_plane(place) as ads:
+        with process(place, ENVIRONMENT | {"WORKERS": workers}) as waypoint:
+            assert waypoint.child.stderr is not None
+            # Some forty lines.
+            fcntl.fcntl(waypoint.child.stderr.fileno(), F_SETPIPE_SZ, 4096)
+            for _ in range(int(workers)):
+                await push(ads, gate())
+            await waypoint.until_ready(200)
+
+            def knock_often() -> None:
+                for _ in range(400):
+                    with place.open_socket() as unproven:
+                        unproven.settimeout(5)
+                        with contextlib.suppress(ConnectionResetError):
+                            unproven.connect(("127.0.0.1", IDENTITY_PORT))
+                            unproven.recv(1)
+
+            await asyncio.to_thread(knock_often)
+            assert await metric(waypoint, 'connections_refused_total{reason="no_peer"}') == 400
+            waypoint.child.send_signal(signal.SIGTERM)
+            code, errors = await waypoint.end()
+            assert code == 0
+            # What waited was written after all, by whoever of them wrote it.
+            assert errors.count("refused a connection") == 400
 
 
 async def test_workers_don_t_outlive_their_parent(place: Netns) -> None:
@@ -232,6 +273,14 @@ def children(waypoint: Process) -> list[int]:
     """The workers, in the order of their start."""
     pid = waypoint.child.pid
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def metric(waypoint: Process, name: str, path: str = "/metrics") -> int:
+    """A number of the waypoint's own."""
+    status, text = await waypoint.get(METRICS_PORT, path)
+    assert status == 200
+    lines = dict(line.rpartition(" ")[::2] for line in text.splitlines())
+    return int(lines[f"tandem_waypoint_{name}"])
 
 
 async def dumps(waypoint: Process) -> dict[str, Any]:
@@ -326,7 +375,7 @@ async def test_bad_settings_end_it(place: Netns) -> None:
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("port", [ADMIN_PORT, READY_PORT, IDENTITY_PORT])
+@pytest.mark.parametrize("port", [ADMIN_PORT, READY_PORT, METRICS_PORT, IDENTITY_PORT])
 async def test_a_port_that_is_taken_ends_it(place: Netns, port: int) -> None:
     with place.listen("0.0.0.0", port):
         async with control_plane(place) as ads:

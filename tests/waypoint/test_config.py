@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from waypoint.config import L4Mode, read_config
+from waypoint.config import AccessLog, L4Mode, read_config
 from ztunnel_compat.runtime.errors import ConfigError
 
 GOOD = {
@@ -30,6 +30,13 @@ def test_defaults() -> None:
 def test_everything() -> None:
     config = read_config(GOOD | {"SERVICE_ACCOUNT": "s", "L4_MODE": "node"})
     assert config.service_account == "s"
+
+
+def test_the_access_log() -> None:
+    assert read_config(GOOD).access_log is AccessLog.STDOUT
+    assert read_config(GOOD | {"ACCESS_LOG": "OFF"}).access_log is AccessLog.OFF
+    with pytest.raises(ConfigError, match="ACCESS_LOG='file' is none of stdout, off"):
+        read_config(GOOD | {"ACCESS_LOG": "file"})
 
 
 def test_all_faults_are_named_at_once() -> None:

@@ -51,6 +51,8 @@ def test_services_and_workloads(destination: bytes, name: str, service_flag: int
     assert caller.peer.source == name_hash(CLIENT)
     assert caller.peer.flags == FLOW_TUNNELLED | service_flag
     assert caller.identity == str(WHO)
+    assert (caller.client.policy, caller.client.labels[4]) == ("mutual_tls", str(WHO))
+    assert caller.client.labels[-1] == "Kubernetes"
     address = ".".join(map(str, destination))
     assert caller.log == f"{address}:80 10.0.0.9:4711 -"
 
@@ -61,6 +63,7 @@ def test_who_proves_to_be_another_than_whose_address_it_has_is_no_known_workload
     found = tunnelled(made, partial(made.state.workload_at, ""), header(VIP, HTTP_PORT, other))
     assert found is not None
     assert (found[0].peer.source, found[0].identity) == (0, str(other))
+    assert (found[0].client.labels[0], found[0].client.labels[4]) == ("unknown", str(other))
 
 
 @pytest.mark.parametrize(("destination", "port"), [(VIP, 81), (CALLER, 80), (b"\1\2\3\4", 80)])

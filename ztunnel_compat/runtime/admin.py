@@ -84,5 +84,7 @@ class Admin:
         if dump is None:
             known = "".join(f"{path}\n" for path in sorted(self.pages))
             return web.Response(status=404, text=f"no such page; there are:\n{known}")
-        text = await asyncio.to_thread(json.dumps, dump(), indent=2)
+        # Whoever asks at a socket is a program.
+        indent = 2 if self.path is None else None
+        text = await asyncio.to_thread(json.dumps, dump(), indent=indent)
         return web.json_response(text=text + "\n")

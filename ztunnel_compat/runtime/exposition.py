@@ -15,10 +15,18 @@ from prometheus_client.core import Metric
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(metrics: Iterable[Metric]) -> bytes:
-    """All families with their help, type and samples."""
+def exposition(metrics: Iterable[Metric | bytes]) -> bytes:
+    """All families with their help, type and samples; bytes are that already.
+
+    Joined as bytes, since other threads may go on while that is done.
+    """
     known: dict[tuple[str, ...], dict[tuple[str, ...], str]] = {}
-    return "".join(line for metric in metrics for line in lines(metric, known)).encode()
+    return b"".join(
+        [
+            metric if isinstance(metric, bytes) else "".join(lines(metric, known)).encode()
+            for metric in metrics
+        ]
+    )
 
 
 def lines(

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
+
+from ztunnel_compat.runtime.log_handler import PatientHandler
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -57,12 +60,37 @@ class LineFormatter(logging.Formatter):
 def configure(level: str, stream: TextIO | None = None) -> None:
     """Send this process's log to standard error (or stream) from a level on.
 
-    level: debug, info, warn or error; raises ValueError for anything else.
+    level: debug, info, warn or error; raises ValueError for anything else. Standard error
+    is never waited for: see log_handler.
     """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(LineFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
+    if stream is None and patient() is not None:
+        return
+    handler = handler_of(stream)
+    handler.setFormatter(LineFormatter())
+    root.handlers[:] = [handler]
+
+
+def handler_of(stream: TextIO | None) -> logging.Handler:
+    """What writes to a stream; None: to standard error, where it is a file descriptor."""
+    if stream is None:
+        try:
+            return PatientHandler(sys.stderr.fileno())
+        except io.UnsupportedOperation:
+            pass
+    return logging.StreamHandler(stream or sys.stderr)
+
+
+def patient() -> PatientHandler | None:
+    """The handler of standard error, if it is in place."""
+    found = (h for h in logging.getLogger().handlers if isinstance(h, PatientHandler))
+    return next(found, None)
+
+
+def dropped() -> int:
+    """How many lines nobody read in time."""
+    handler = patient()
+    return handler.dropped if handler is not None else 0

@@ -18,8 +18,8 @@ from ztunnel_compat.runtime.exposition import CONTENT_TYPE, exposition
 
 METRICS_PORT: Final = 15020
 
-#: Makes families; runs in a thread, so it may only read what nobody writes.
-Families = Callable[[], Iterable[Metric]]
+#: Makes families, or their text; runs in a thread, so it may only read what nobody writes.
+Families = Callable[[], Iterable[Metric | bytes]]
 #: Brings what it knows up to date in the event loop, and hands over the rest.
 Source = Callable[[], Awaitable[Families]]
 

@@ -41,7 +41,9 @@ async def run(config: ControlConfig) -> None:
     settings = Settings(
         nodes=tuple(config.nodes),
         ranges=config.ranges,
-        waypoints=WaypointSettings(CLUSTER_ID, config.xds_address, config.roots),
+        waypoints=WaypointSettings(
+            CLUSTER_ID, config.xds_address, config.roots, config.access_log
+        ),
         trust_domain=config.trust_domain,
     )
     authority = await Authority.open(ca_settings(config))

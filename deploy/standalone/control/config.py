@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeVar
 
-from deploy.standalone.config import TRUST_DOMAIN, TRUST_DOMAIN_FORM
+from deploy.standalone.config import ACCESS_LOGS, TRUST_DOMAIN, TRUST_DOMAIN_FORM
 from deploy.standalone.control.allocate import Ranges
 from deploy.standalone.control.errors import ConfigError
 from deploy.standalone.control.objects import IpAddress
@@ -26,7 +26,8 @@ class ControlConfig:
     """A control plane. listen, xds_address: ``address:port`` of ADS, here and as pods
     reach it; the latter empty for an address of this network namespace. nodes: where the
     agent of each calls from.
-    resolver_netns: where the machine's resolvers are reached; None for here.
+    resolver_netns: where the machine's resolvers are reached; None for here. access_log:
+    of waypoints.
     """
 
     mesh: str
@@ -39,6 +40,7 @@ class ControlConfig:
     log_level: str
     resolver_netns: Path | None = None
     trust_domain: str = TRUST_DOMAIN
+    access_log: str = ACCESS_LOGS[0]
 
     @property
     def ads_port(self) -> str:
@@ -82,6 +84,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust-domain", default=TRUST_DOMAIN, metavar="DOMAIN",
         help="of all identities in the mesh (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--access-log", default=ACCESS_LOGS[0], choices=ACCESS_LOGS,
+        help="of waypoints (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--listen", default=f"[::]:{ADS_PORT}", help="where ADS listens (default: %(default)s)"
@@ -130,6 +136,7 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
         log_level=found.log_level,
         resolver_netns=found.resolver_netns,
         trust_domain=found.trust_domain,
+        access_log=found.access_log,
     )
 
 

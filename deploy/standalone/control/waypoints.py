@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.standalone.config import ACCESS_LOGS
 from deploy.standalone.control.gatewayapi import HBONE_PORT, Gateway
 from deploy.standalone.control.objects import (
     Container,
@@ -36,12 +37,13 @@ class WaypointSettings:
     """What a waypoint must be told.
 
     xds_address: ``address:port``, as pods see it; roots: the file of roots that port
-    15012 is verified with.
+    15012 is verified with; access_log: where lines about requests go.
     """
 
     cluster_id: str
     xds_address: str
     roots: Path
+    access_log: str = ACCESS_LOGS[0]
 
 
 def waypoint_labels(gateway: Gateway) -> dict[str, str]:
@@ -87,6 +89,7 @@ def waypoint_deployment(gateway: Gateway, settings: WaypointSettings) -> Deploym
             EnvVar("XDS_ROOT_CA", str(settings.roots)),
             EnvVar("TOKEN_PATH", field_path=TOKEN_FIELD),
             EnvVar("L4_MODE", "none" if mode == {DATAPLANE_MODE: "none"} else "node"),
+            EnvVar("ACCESS_LOG", settings.access_log),
             EnvVar("PYTHONPATH", str(PACKAGES)),
         ),
         ports=(ContainerPort("mesh", HBONE_PORT), ContainerPort("ready", READY_PORT)),

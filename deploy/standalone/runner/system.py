@@ -51,6 +51,7 @@ def control_launch(
         addresses = f"{config.node_address4(node)},{config.node_address6(node)}"
         arguments += ["--node", f"{node}={addresses}"]
     arguments += ["--trust-domain", config.trust_domain]
+    arguments += ["--access-log", config.access_log]
     # The fabric's netns doesn't reach the machine's resolvers; ours does.
     arguments += ["--resolver-netns", f"/proc/{os.getpid()}/ns/net"]
     return Launch(

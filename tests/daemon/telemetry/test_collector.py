@@ -8,11 +8,12 @@ from bpf.layout import Flow, FlowFlag, FlowKey, Traffic, TrafficKey
 from bpf.maps import Maps
 from bpf.percpu import MemorySums
 from daemon.telemetry.collector import FRESH, PATIENCE, Collector
-from daemon.telemetry.labels import Labels, points_of_view
+from daemon.telemetry.labels import points_of_view
 from daemon.telemetry.ledger import IDLE_KEY, Account, Ledger
 from daemon.telemetry.open_flows import LASTING, SURELY_STALE, OpenFlows
 from tests.daemon.telemetry.scene import CLIENT, KEY, WEB, WEB1, names_of, scene
 from tests.daemon.telemetry.test_open_flows import COOKIE, HERE, THERE, Sockets, open_socket
+from ztunnel_compat.istio_labels import Labels
 from ztunnel_compat.runtime.tasks import Tasks
 
 

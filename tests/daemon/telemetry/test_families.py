@@ -7,8 +7,9 @@ from prometheus_client.core import Metric
 
 from bpf.layout import Counter, Traffic
 from daemon.telemetry import families
-from daemon.telemetry.labels import NAMES, Labels
+from daemon.telemetry.labels import NAMES
 from daemon.telemetry.ledger import Account
+from ztunnel_compat.istio_labels import Labels
 
 SOURCE = ("source", *("x",) * (len(NAMES) - 1))
 DESTINATION = ("destination", *("x",) * (len(NAMES) - 1))

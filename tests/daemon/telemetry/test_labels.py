@@ -3,8 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bpf.layout import FlowFlag, TrafficKey
-from daemon.telemetry.labels import NAMES, Labels, points_of_view
+from daemon.telemetry.labels import NAMES, points_of_view
 from tests.daemon.telemetry.scene import CLIENT, KEY, SPIFFE, VISIT, WEB1, names_of, scene
+from ztunnel_compat.istio_labels import Labels
 
 #: Every label of ztunnel's CommonTrafficLabels but response_flags.
 EXPECTED = {

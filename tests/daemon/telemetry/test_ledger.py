@@ -3,8 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bpf.layout import Traffic, TrafficKey
-from daemon.telemetry.labels import NAMES, Labels
+from daemon.telemetry.labels import NAMES
 from daemon.telemetry.ledger import IDLE_ACCOUNT, IDLE_KEY, Account, Ledger, difference
+from ztunnel_compat.istio_labels import Labels
 
 A, B = TrafficKey(1, 1, 1), TrafficKey(2, 2, 2)
 ONE = Traffic(

@@ -39,6 +39,8 @@ def test_ranges_go_by_kind_and_family() -> None:
     assert config.nodes == ("node1",)
     assert mesh_config("x", [], [], nodes=2).nodes == ("node1", "node2")
     assert mesh_config("x", [], [], same_node_mtls=True).same_node_mtls
+    assert config.access_log == "stdout"
+    assert mesh_config("x", [], [], access_log="off").access_log == "off"
 
 
 def test_ranges_that_do_not_fit_are_errors() -> None:

@@ -19,6 +19,8 @@ def test_up() -> None:
     assert parse(["up", "-f", "a", "--nodes", "3"]).nodes == 3
     assert not args.same_node_mtls
     assert parse(["up", "-f", "a", "--same-node-mtls"]).same_node_mtls
+    assert args.access_log == "stdout"
+    assert parse(["up", "-f", "a", "--access-log", "off"]).access_log == "off"
     more = parse(["up", "-f", "a", "--pod-cidr", "10.9.0.0/16", "--pod-cidr", "fd00:9::/48"])
     assert more.pod_cidr == [ip_network("10.9.0.0/16"), ip_network("fd00:9::/48")]
 

@@ -68,3 +68,7 @@ def test_labels_of_two_names_are_kept_apart() -> None:
     two.add_metric(["same"], 1)
     assert b'one{a="same"}' in exposition([one, two])
     assert b'two{b="same"}' in exposition([one, two])
+
+
+def test_a_text_stands_as_it_is() -> None:
+    assert exposition([b"# a\n", b"b 1\n"]) == b"# a\nb 1\n"

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ztunnel_compat.runtime.log import configure
+from ztunnel_compat.runtime.log import configure, dropped, patient
 
 LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)\t(\w+)\t([^\t]+)\t(.*)")
 
@@ -87,3 +87,26 @@ def test_configuring_again_replaces():
     logging.getLogger("x").info("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+def test_standard_error_is_never_waited_for(monkeypatch, tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        logging.getLogger().handlers[:] = []
+        configure("info")
+        handler = patient()
+        assert handler is not None
+        logging.getLogger("x").info("once")
+        configure("error")
+        assert logging.getLogger().handlers == [handler]
+        logging.getLogger("x").info("not at all")
+        assert dropped() == 0
+        handler.dropped = 3
+        assert dropped() == 3
+    assert (tmp_path / "log").read_text().endswith("\tx\tonce\n")
+
+
+def test_a_stream_drops_nothing():
+    configure("info", io.StringIO())
+    assert dropped() == 0
+    assert patient() is None

@@ -28,6 +28,8 @@ def test_arguments() -> None:
     }
     assert config.trust_domain == "cluster.local"
     assert parse([*GOOD, "--trust-domain", "td.example"]).trust_domain == "td.example"
+    assert config.access_log == "stdout"
+    assert parse([*GOOD, "--access-log", "off"]).access_log == "off"
     assert config.roots == Path("/run/t/roots.pem")
     assert config.files == (Path("/x"), Path("/y"))
     assert config.socket == Path("/run/t/control.sock")
