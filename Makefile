@@ -38,7 +38,7 @@ up: setup ## keep a mesh with bookinfo running until Ctrl-C
 	@$(BIN)/tandem up -f deploy/samples/bookinfo
 
 test: setup-test check ## every test, on the real kernel
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m tests.support.halves
 
 soak: setup-test ## the volumes that take longer than `make test` may
 	@$(BIN)/python -m pytest tests -m soak

@@ -342,10 +342,9 @@ def with_cors(fields: tuple[Field, ...], request: Request, route: Route) -> tupl
 
 def changes_response(request: Request, route: Route) -> bool:
     """Whether responses need more than to be passed on."""
-    if not isinstance(route.action, Forward):
-        return False
-    edits = any(c.response_edits for c in route.action.clusters) or any(route.response_edits)
-    return edits or (route.cors is not None and bool(cors_fields(request, route.cors)))
+    if route.cors is None or not isinstance(route.action, Forward):
+        return route.edits_responses
+    return route.edits_responses or bool(cors_fields(request, route.cors))
 
 
 def changed_response(

@@ -1,19 +1,19 @@
 """The routes that could take a path, without asking each of them.
 
-A route that needs a certain path, or a certain first segment of it, is looked up;
+A route that needs a certain path, or certain segments at its beginning, is looked up;
 only the others are asked one after the other. Order is kept: the first match wins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from waypoint.routing.conditions import Match
 from waypoint.routing.text import Kind, TextMatch, literal_prefix
 
-#: First segments of regular expressions are recognized up to so many bytes.
-LONGEST_SEGMENT = 64
+#: What begins every match of a regular expression is recognized up to so many bytes.
+LONGEST_START = 128
 
 
 class Matched(Protocol):
@@ -28,59 +28,71 @@ R = TypeVar("R", bound=Matched)
 Entry = tuple[int, R]
 
 
-def first_segment(path: bytes) -> bytes:
-    """``/a/b`` → ``/a``, ``/a`` → ``/a``, whatever doesn't begin with a slash → empty."""
-    if path[:1] != b"/":
-        return b""
-    end = path.find(b"/", 1)
-    return path if end < 0 else path[:end]
+def starts(path: bytes) -> Iterator[bytes]:
+    """``/a/b/c`` → ``/a``, ``/a/b``, ``/a/b/c``; nothing of what begins with no slash."""
+    end = 0 if path[:1] == b"/" else -1
+    while end >= 0:
+        end = path.find(b"/", end + 1)
+        yield path if end < 0 else path[:end]
 
 
-def required_segment(path: TextMatch | None) -> bytes | None:
-    """The first segment that a path needs to match; None: several would do."""
+def required_start(path: TextMatch | None) -> bytes | None:
+    """The whole segments that a path must begin with to match; None: none in particular."""
     if path is None or path.ignore_case:
         return None
     match path.kind:
         case Kind.PATH_PREFIX if path.text.startswith("/"):
-            return first_segment(path.text.encode())
+            return path.text.encode()
         case Kind.PREFIX:
             start = path.text
         case Kind.REGEX:
-            start = literal_prefix(path.text, LONGEST_SEGMENT)
+            start = literal_prefix(path.text, LONGEST_START)
         case _:
             return None
-    # A prefix may end within the segment, unless a slash follows.
-    return first_segment(start.encode()) if start[:1] == "/" and "/" in start[1:] else None
+    # It may end within a segment, unless a slash follows.
+    whole = start[: start.rfind("/")] if start[:1] == "/" else ""
+    return whole.encode() or None
 
 
 class RouteIndex(Generic[R]):
     """Routes by what their paths need, each with its place in the order."""
 
-    __slots__ = ("exact", "others", "segments")
+    __slots__ = ("exact", "others", "starts")
 
     def __init__(self, routes: Iterable[R]) -> None:
         self.exact: dict[bytes, list[Entry[R]]] = {}
-        #: By first segment, those included that any segment may have.
-        self.segments: dict[bytes, list[Entry[R]]] = {}
+        #: By the segments that a path begins with: all that such a path may match, those
+        #: that need less of it or nothing included. With a start, those above it are here.
+        self.starts: dict[bytes, list[Entry[R]]] = {}
         self.others: list[Entry[R]] = []
-        segments: dict[bytes, list[Entry[R]]] = {}
+        needing: dict[bytes, list[Entry[R]]] = {}
         for entry in enumerate(routes):
             path = entry[1].match.path
-            segment = required_segment(path)
+            start = required_start(path)
             if path is not None and path.kind is Kind.EXACT and not path.ignore_case:
                 self.exact.setdefault(path.text.encode(), []).append(entry)
-            elif segment is not None:
-                segments.setdefault(segment, []).append(entry)
+            elif start is not None:
+                needing.setdefault(start, []).append(entry)
             else:
                 self.others.append(entry)
                 if path is None and entry[1].match.only_path:
                     break
-        for segment, entries in segments.items():
-            self.segments[segment] = sorted((*entries, *self.others), key=order)
+        for start in needing:
+            found = self.others
+            for above in starts(start):
+                if above not in self.starts:
+                    more = needing.get(above)
+                    self.starts[above] = sorted((*found, *more), key=order) if more else found
+                found = self.starts[above]
 
     def candidates(self, path: bytes) -> Iterable[Entry[R]]:
         """Every route that could take a path, in order; path: without its query."""
-        found = self.segments.get(first_segment(path), self.others)
+        found = self.others
+        for start in starts(path):
+            deeper = self.starts.get(start)
+            if deeper is None:
+                break
+            found = deeper
         exact = self.exact.get(path)
         return found if exact is None else sorted((*exact, *found), key=order)
 

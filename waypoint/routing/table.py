@@ -38,14 +38,20 @@ class Route:
     cors: Cors | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def reads_connection(self) -> bool:
-        """Whether equal requests of two connections may become different ones."""
-        edits = [*self.request_edits, *self.response_edits]
-        if isinstance(self.action, Forward):
-            for cluster in self.action.clusters:
-                edits += (cluster.request_edits, cluster.response_edits)
-        return any(each.reads_connection for each in edits)
+    #: Whether equal requests of two connections may become different ones, and whether
+    #: responses of endpoints are edited.
+    reads_connection: bool = field(init=False, compare=False, repr=False)
+    edits_responses: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        clusters = self.action.clusters if isinstance(self.action, Forward) else ()
+        below = [edits for c in clusters for edits in (c.request_edits, c.response_edits)]
+        everything = (*self.request_edits, *self.response_edits, *below)
+        reads = any(each.reads_connection for each in everything)
+        responses = (*self.response_edits, *(c.response_edits for c in clusters))
+        edits = isinstance(self.action, Forward) and any(responses)
+        object.__setattr__(self, "reads_connection", reads)
+        object.__setattr__(self, "edits_responses", edits)
 
 
 @dataclass(frozen=True, slots=True)

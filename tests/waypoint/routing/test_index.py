@@ -7,7 +7,7 @@ import pytest
 from tests.waypoint.requests import request
 from waypoint.routing import NOBODY, DirectResponse, Route
 from waypoint.routing.conditions import HeaderMatch, Match
-from waypoint.routing.index import RouteIndex, first_segment, required_segment
+from waypoint.routing.index import RouteIndex, required_start, starts
 from waypoint.routing.table import RouteTable, VirtualHost
 from waypoint.routing.text import Kind, TextMatch
 
@@ -26,7 +26,7 @@ PATTERNS = (
 
 
 def any_path(rng: random.Random) -> str:
-    return "".join(f"/{rng.choice(SEGMENTS)}" for _ in range(rng.randint(1, 3)))
+    return "".join(f"/{rng.choice(SEGMENTS)}" for _ in range(rng.randint(1, 4)))
 
 
 def any_route(rng: random.Random, number: int) -> Route:
@@ -73,36 +73,48 @@ def test_few_of_many_are_asked() -> None:
     assert [place for place, _ in index.candidates(b"/other")] == [300]
 
 
+def test_few_of_many_below_one_segment_are_asked() -> None:
+    ok = DirectResponse(200)
+    paths = [f"/api/v{i}/items" for i in range(200)]
+    matches = [Match(TextMatch(Kind.PATH_PREFIX, path)) for path in (*paths, "/api/v7")]
+    index = RouteIndex(Route("r", ok, match) for match in matches)
+    assert [place for place, _ in index.candidates(b"/api/v7/items/x/y")] == [7, 200]
+    assert [place for place, _ in index.candidates(b"/api/v7/other")] == [200]
+    assert [place for place, _ in index.candidates(b"/api")] == []
+
+
 @pytest.mark.parametrize(
-    ("path", "segment"),
+    ("path", "found"),
     [
-        (b"/a/b", b"/a"),
-        (b"/a", b"/a"),
-        (b"/", b"/"),
-        (b"//a", b"/"),
-        (b"*", b""),
-        (b"a/b", b""),
+        (b"/a/b", [b"/a", b"/a/b"]),
+        (b"/a", [b"/a"]),
+        (b"/", [b"/"]),
+        (b"/a/", [b"/a", b"/a/"]),
+        (b"//a", [b"/", b"//a"]),
+        (b"*", []),
+        (b"a/b", []),
     ],
 )
-def test_first_segments(path: bytes, segment: bytes) -> None:
-    assert first_segment(path) == segment
+def test_starts(path: bytes, found: list[bytes]) -> None:
+    assert list(starts(path)) == found
 
 
 @pytest.mark.parametrize(
-    ("match", "segment"),
+    ("match", "start"),
     [
         (None, None),
         (TextMatch(Kind.PREFIX, "/a"), None),
         (TextMatch(Kind.PREFIX, "/a/"), b"/a"),
+        (TextMatch(Kind.PREFIX, "/a/b"), b"/a"),
         (TextMatch(Kind.PREFIX, "//"), b"/"),
         (TextMatch(Kind.PREFIX, "/a/", True), None),
         (TextMatch(Kind.PATH_PREFIX, "/a"), b"/a"),
-        (TextMatch(Kind.PATH_PREFIX, "/a/b"), b"/a"),
-        (TextMatch(Kind.REGEX, "/a/.*"), b"/a"),
+        (TextMatch(Kind.PATH_PREFIX, "/a/b"), b"/a/b"),
+        (TextMatch(Kind.REGEX, "/a/b/.*"), b"/a/b"),
         (TextMatch(Kind.REGEX, "/a/?"), None),
         (TextMatch(Kind.REGEX, "/a/|/b/"), None),
         (TextMatch(Kind.REGEX, "(?i)/a/"), None),
     ],
 )
-def test_required_segments(match: TextMatch | None, segment: bytes | None) -> None:
-    assert required_segment(match) == segment
+def test_required_starts(match: TextMatch | None, start: bytes | None) -> None:
+    assert required_start(match) == start

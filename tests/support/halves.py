@@ -1,0 +1,45 @@
+"""The whole suite as two runs side by side: most tests wait more than they compute.
+
+The halves share nothing of the machine: one has the tests that bring up meshes (names,
+ranges and ports of which there is one each), the other those that have their own engine,
+network namespaces or nothing at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+#: By name: what each half runs, the longer one first.
+HALVES = {
+    "engines": ("tests/bpf", "tests/daemon", "tests/waypoint", "tests/ztunnel_compat"),
+    "meshes": ("tests/deploy", "tests/e2e"),
+}
+
+
+async def run(name: str, folders: tuple[str, ...], more: list[str]) -> int:
+    """Run one half, showing its lines with its name; pytest's exit status."""
+    start = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", *folders, *more,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=1 << 20,
+    )  # fmt: skip
+    assert process.stdout is not None
+    async for line in process.stdout:
+        print(f"{name}: {line.decode(errors='replace').rstrip()}", flush=True)
+    status = await process.wait()
+    print(f"{name}: ended with {status} after {time.monotonic() - start:.0f} s", flush=True)
+    return status
+
+
+async def both(more: list[str]) -> int:
+    """Run both to their end; 0 when both are well."""
+    runs = [run(name, folders, more) for name, folders in HALVES.items()]
+    return int(any(await asyncio.gather(*runs)))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(both(sys.argv[1:])))
