@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from waypoint.filters.soundness import checked, reframed
 from waypoint.filters.verdicts import (
     NO_NOTES,
     Asked,
@@ -145,6 +146,7 @@ def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Open
         if verdict is None or isinstance(verdict, Later):
             gate = Gate(chain, index, opening.asked, overrides)
             return opening._replace(gate=gate)
+        verdict = checked(verdict)
         opening = opening._replace(
             seconds=min(
                 opening.seconds, math.inf if verdict.seconds is None else verdict.seconds
@@ -165,6 +167,6 @@ def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Open
 def passed(asked: Asked, name: str, verdict: Passed) -> Asked:
     """What the next filter sees."""
     return asked._replace(
-        request=asked.request if verdict.request is None else verdict.request,
+        request=reframed(verdict, asked.request),
         notes=with_notes(asked.notes or NO_NOTES, name, verdict.notes),
     )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from waypoint.filters.chain import DISABLED, Gate, passed
+from waypoint.filters.soundness import checked, sound_fields
 from waypoint.filters.taps import Tap, Taps
 from waypoint.filters.verdicts import Asked, Later, Passed, Refusal, Verdict
 from waypoint.holds import FILTERS
@@ -82,6 +83,7 @@ class Passage:
 
     def take(self, verdict: Verdict) -> bool:
         """Note a filter's verdict; whether the request goes on."""
+        verdict = checked(verdict)
         for name in verdict.counts:
             self.worker.stats.filter(name)
         if isinstance(verdict, Refusal):
@@ -130,7 +132,13 @@ class Passage:
             exchange.down.hold(FILTERS)
 
     def add_to_response(self, *fields: Field) -> None:
-        """Fields that the response gets beside its own, whoever gives it."""
+        """Fields that the response gets beside its own, whoever gives it.
+
+        Those that would break its head are left out, and counted.
+        """
+        if not sound_fields(fields):
+            self.worker.stats.filter("broke_response")
+            return
         self.exchange.more = (*self.exchange.more, *fields)
 
     def tap(self, make: Callable[[Taps], Tap]) -> None:

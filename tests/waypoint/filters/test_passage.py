@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from google.protobuf.wrappers_pb2 import BytesValue, StringValue
 
+from tests.waypoint.http2.peers import client2, fields
 from tests.waypoint.mesh import Mesh, filters, host, routes, running, service, to, until
 from tests.waypoint.wire import Peer, client, request, upstream
 from waypoint.filters.inquiry import inquire
@@ -328,3 +329,55 @@ async def test_filters_that_are_not_known_let_nobody_through() -> None:
             assert body == b"filter configuration rejected\n"
         (error,) = mesh.worker.targets.errors().values()
         assert "google.protobuf.StringValue is not known" in error
+
+
+async def test_the_same_over_http2_with_a_body_that_waits() -> None:
+    bodies: list[tuple[bytes, bool]] = []
+
+    def begin(asked: Asked, passage: Passage) -> Awaitable[Verdict]:
+        async def wait() -> Verdict:
+            assert asked.http2
+            bodies.append(await passage.body(1 << 20))
+            passage.tap(lambda taps: Loud(taps, []))
+            return Passed(asked.request._replace(fields=((b"x-checked", b"1"),)))
+
+        return wait()
+
+    async with served(steps=begin) as (mesh, seen), client2(mesh) as peer:
+        more = (("content-length", "6"),)
+        await peer.send(1, fields("/v2", *more, method="POST"))
+        await peer.data(1, b"abc")
+        other = await peer.get("/")
+        await until(lambda: len(bodies) == 1)
+        assert (await peer.response(other))[1] == b"HELLO"
+        await peer.data(1, b"def", end=True)
+        assert (await peer.response(1))[1] == b"HELLO"
+        assert sorted(bodies) == [(b"", True), (b"abcdef", True)]
+        assert seen[1].endswith(b"\r\n\r\nabcdef")
+
+
+async def test_a_grpc_caller_gets_a_refusal_of_its_own() -> None:
+    async with served(lambda _: NO) as (mesh, _), client2(mesh) as peer:
+        stream = await peer.get("/pkg.Service/Call", ("content-type", "application/grpc"))
+        head, body = await peer.response(stream)
+        assert (head[b":status"], head[b"grpc-status"], body) == (b"200", b"7", b"")
+        assert head[b"x-why"] == b"because"
+
+
+async def test_over_http2_an_equal_head_is_asked_again_when_its_time_is_over() -> None:
+    calls: list[Asked] = []
+
+    def decide(asked: Asked) -> HeadVerdict:
+        calls.append(asked)
+        return Passed(seconds=60.0 if len(calls) < 8 else 0.0)
+
+    async with served(decide) as (mesh, _), client2(mesh) as peer:
+        for _ in range(7):
+            await peer.response(await peer.get("/"))
+        remembered = len(calls)
+        assert remembered < 7
+        calls.extend(calls[:1] * 8)
+        mesh.push(service("web", filters("web", StringValue())))
+        for _ in range(3):
+            await peer.response(await peer.get("/"))
+        assert len(calls) == remembered + 8 + 3
