@@ -101,14 +101,16 @@ def line(
     route: str,
     peer: str,
     grpc: str = "-",
+    termination: str = "-",
 ) -> str:
     """One line of the log, its end included.
 
     sizes in bytes, durations in milliseconds (service_time ``-`` when nothing
-    answered); upstream: ``host" cluster local``; grpc: the status, ``-`` for none.
+    answered); upstream: ``host" cluster local``; grpc: the status, ``-`` for none;
+    termination: why a connection was ended.
     """
     return (
-        f'[{start}] {request} {status} {flags} {details} - "{failure}" '
+        f'[{start}] {request} {status} {flags} {details} {termination} "{failure}" '
         f"{received} {sent} {duration} {service_time} {agent}{request_id}{authority}"
         f'{upstream} {downstream} {route} "{peer}" {grpc}\n'
     )

@@ -82,6 +82,7 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
             network=config.network,
             now=loop.time,
             kinds=KINDS,
+            identity=str(config.identity),
         )
         worker = Worker(
             loop=loop, tasks=tasks, targets=targets, log=log, stats=stats, limits=Limits()

@@ -58,4 +58,5 @@ def dump_target(target: Target, *, leaving: bool) -> dict[str, Any]:
         "leaving": leaving,
         "error": target.error,
         "routes": dump_table(target.table),
+        "filters": [placed.filter.name for placed in target.chain.filters],
     }

@@ -168,7 +168,7 @@ class Exchange:
             fresh = self.worker.ids.next().encode()
             found = affinity(way.request, action.hash_policy, address, fresh)
             self.hash_key = found.number
-            self.more = found.fields
+            self.more = (*self.more, *found.fields)
 
     # The request
 

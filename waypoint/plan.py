@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from waypoint.access_log import agent_part, authority_part, quoted, request_part
 from waypoint.clusters import Cluster
+from waypoint.deadlines import asked_deadline
+from waypoint.filters.admission import admit
 from waypoint.filters.chain import Gate, Opening, open_chain
 from waypoint.filters.verdicts import Asked, Refusal
 from waypoint.http2.heads import request_fields
@@ -41,9 +43,6 @@ from waypoint.targets import Target
 from ztunnel_compat.model import AppProtocol
 
 GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
-GRPC_TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
-#: Seconds of grpc-timeout's units.
-UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
 class Way:
@@ -160,6 +159,30 @@ def plan_request(
 
     source, facts: of the connection; drawn: a number from [0, 1); now: by the loop's clock.
     """
+    admission = target.chain.admission
+    grpc = is_grpc(head)
+    admitted = admit(head.request, admission, facts.identity, target.identity, grpc=grpc)
+    if isinstance(admitted, Refusal):
+        plan = routed(head, target, None, facts, http2=http2)
+        return plan._replace(own=refused(admitted, grpc=grpc))
+    head = changed_head(head, admitted)
+    plan = decided(head, target, source, facts, http2=http2, drawn=drawn, now=now)
+    if admission.reads_connection and plan.keep is Keep.EVERYBODY:
+        return plan._replace(keep=Keep.CONNECTION)
+    return plan
+
+
+def decided(
+    head: RequestHead,
+    target: Target,
+    source: Source,
+    facts: Facts,
+    *,
+    http2: bool,
+    drawn: float,
+    now: float,
+) -> Plan:
+    """The plan of a request that was admitted; see plan_request."""
     table = target.table
     route = table.match(head.request, source, drawn)
     if not target.chain.filters:
@@ -212,9 +235,11 @@ def refused(refusal: Refusal, *, grpc: bool) -> Own:
     """A filter's refusal, as the caller is told."""
     if grpc:
         answer = grpc_answer(refusal.status, refusal.body, refusal.grpc)
+        kept = tuple(field for field in refusal.fields if field[0] != b"content-type")
+        answer = answer._replace(fields=answer.fields + kept)
     else:
         answer = plain_answer(refusal.status, refusal.body)
-    answer = answer._replace(fields=answer.fields + refusal.fields)
+        answer = answer._replace(fields=replaced(answer.fields, refusal.fields))
     return Own(answer, refusal.details, refusal.flags)
 
 
@@ -358,22 +383,3 @@ def changed_response(
         fields = with_cors(response.fields, plan.head.request, route)
         response = response._replace(fields=fields)
     return response._replace(fields=response.fields + more)
-
-
-def asked_deadline(request: Request, action: Forward) -> float | None:
-    """The time that a gRPC caller gives, as far as its route honours that."""
-    most = action.max_grpc_timeout
-    asked = grpc_deadline(request) if most is not None else None
-    if asked is None or most is None:
-        return None
-    return min(asked, most) if most else asked
-
-
-def grpc_deadline(request: Request) -> float | None:
-    """How long a gRPC caller waits, in seconds; None: for ever, or it can't be read."""
-    value = request.header(b"grpc-timeout")
-    parts = GRPC_TIMEOUT.fullmatch(value) if value is not None else None
-    if parts is None:
-        return None
-    count, unit = parts.groups()
-    return int(count) * UNITS[unit]

@@ -29,7 +29,7 @@ class Stats:
     detection_timeouts: int = 0
     access_log_dropped: int = 0
     #: Connections refused, by why: no_peer, not_redirected, unknown_target,
-    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route.
+    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route, policy.
     refused: dict[str, int] = field(default_factory=dict)
     #: Answers of our own, by the access log's details.
     local: dict[str, int] = field(default_factory=dict)

@@ -9,25 +9,24 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from waypoint.clusters import Cluster, Clusters, cluster_name
-from waypoint.decode import TYPE_URL, decode_table
-from waypoint.errors import RouteError
+from waypoint.compiled import (
+    compile_filters,
+    compile_streams,
+    compile_table,
+    extension,
+)
 from waypoint.filters.chain import NO_CHAIN, Chain
-from waypoint.filters.decode import TYPE_URL as FILTERS_URL
-from waypoint.filters.decode import decode_chain
-from waypoint.filters.refuse_all import refusing_chain
 from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing import (
-    DirectResponse,
-    Route,
+    Forward,
     RouteTable,
-    VirtualHost,
+    WeightedCluster,
     default_table,
 )
-from waypoint.streams import CLOSED, StreamTable, decode_streams
-from waypoint.streams import TYPE_URL as STREAMS_URL
+from waypoint.streams import StreamChain, StreamTable
 from ztunnel_compat.model import (
     AppProtocol,
     Extension,
@@ -45,8 +44,15 @@ logger = logging.getLogger(__name__)
 #: An L4 engine may hear of a push later than we do: what left us stays served
 #: for so many seconds.
 GRACE = 10.0
+#: Under which the waypoint's own service has what holds for workloads' own addresses.
+POD_FILTERS = "inbound-pod|filters"
+POD_STREAMS = "inbound-pod|tcp"
 #: Ports of workloads that connections are made to directly, remembered at most.
 WORKLOAD_TARGETS = 4096
+
+
+#: Bytes go to the port's own cluster, where nothing else is said.
+OWN = StreamChain(Forward((WeightedCluster("", 1),)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +64,7 @@ class Target:
     cluster; stream_source: as source; chain: filters before the routes, and
     filter_source: as source; generation: counts the tables of this target;
     error: why newer configuration is not in force, or empty; clusters: by the names in
-    the tables, and under none the port's own.
+    the tables, and under none the port's own; identity: the waypoint's.
     """
 
     name: str
@@ -73,59 +79,18 @@ class Target:
     filter_source: Extension | None = None
     generation: int = 1
     error: str = ""
+    identity: str = ""
 
-    def stream_cluster(self, name: str, drawn: float) -> Cluster | None:
-        """Where bytes go that aren't HTTP, or None: nowhere.
+    def stream_chain(self, name: str) -> StreamChain | None:
+        """What applies to bytes that aren't HTTP, or None: nothing, they go nowhere.
 
-        name: of the server that TLS asks for, or empty; drawn: from [0, 1).
+        name: of the server that TLS asks for, or empty.
         """
-        if self.streams is None:
-            return self.clusters[""]
-        chain = self.streams.find(name)
-        return self.clusters[chain.clusters[chain.choose(drawn)].name] if chain else None
+        return OWN if self.streams is None else self.streams.find(name)
 
-
-def extension(service: Service, name: str) -> Extension | None:
-    """A service's extension of a name."""
-    return next((e for e in service.extensions if e.name == name), None)
-
-
-def compile_streams(
-    source: Extension | None, old: Target | None
-) -> tuple[StreamTable | None, str]:
-    """What applies to what isn't HTTP, and what is wrong with it; see Targets.compile."""
-    if source is None:
-        return None, ""
-    try:
-        if source.type_url != STREAMS_URL:
-            raise RouteError(f"holds {source.type_url!r}, not {STREAMS_URL!r}")
-        return decode_streams(source.value), ""
-    except RouteError as error:
-        return (old.streams if old and old.streams else CLOSED), str(error)
-
-
-def compile_filters(
-    source: Extension | None, old: Target | None, kinds: Kinds
-) -> tuple[Chain, str]:
-    """The filters before the routes, and what is wrong with them; see Targets.compile."""
-    if source is None:
-        return NO_CHAIN, ""
-    try:
-        if source.type_url != FILTERS_URL:
-            raise RouteError(f"holds {source.type_url!r}, not {FILTERS_URL!r}")
-        return decode_chain(source.value, kinds), ""
-    except RouteError as error:
-        kept = old is not None and old.filter_source is not None
-        return (old.chain if old is not None and kept else refusing_chain()), str(error)
-
-
-def refusing_table(name: str) -> RouteTable:
-    """What applies to routes that can't be honoured and have no predecessor.
-
-    Sending everything to the service could pass what a route was to stop.
-    """
-    route = Route("invalid", DirectResponse(500, b"route configuration rejected\n"))
-    return RouteTable(name, (VirtualHost("invalid", ("*",), (route,)),))
+    def stream_cluster(self, chain: StreamChain, drawn: float) -> Cluster:
+        """Where they go, then. drawn: from [0, 1)."""
+        return self.clusters[chain.forward.clusters[chain.forward.choose(drawn)].name]
 
 
 class Targets:
@@ -133,7 +98,7 @@ class Targets:
 
     namespace and gateway name the service that this waypoint is; network: whose
     addresses clients ask for; now gives seconds, only ever growing; kinds: the filters
-    that there are.
+    that there are; identity: the waypoint's own.
     """
 
     def __init__(
@@ -146,9 +111,11 @@ class Targets:
         network: str = "",
         now: Callable[[], float],
         kinds: Kinds = NO_KINDS,
+        identity: str = "",
     ) -> None:
         self.state = state
         self.kinds = kinds
+        self.identity = identity
         self.clusters = clusters
         self.namespace = namespace
         self.gateway = gateway
@@ -160,6 +127,8 @@ class Targets:
         #: Hash → when it is no longer served.
         self.leaving: dict[int, float] = {}
         self.workloads: OrderedDict[int, Target] = OrderedDict()
+        #: What holds for all of those.
+        self.pods = Target("", 0, AppProtocol.UNKNOWN, RouteTable("", ()), {})
 
     def is_mine(self, waypoint: GatewayAddress | None, namespace: str) -> bool:
         """Whether a resource of this namespace names this waypoint."""
@@ -174,9 +143,11 @@ class Targets:
         """Take over what changed in the state."""
         self.clusters.refresh(changes.services, changes.workloads)
         keys = changes.services
-        if any(self.is_gateway(key) for key in keys):
+        own = next((key for key in keys if self.is_gateway(key)), None)
+        if own is not None:
             # What names this waypoint by address resolves anew.
             keys = frozenset(s.key for s in self.state.services()) | keys
+            self.update_pods(self.state.service(own))
         for key in keys:
             self.update_service(key)
         for number, target in list(self.workloads.items()):
@@ -222,7 +193,8 @@ class Targets:
             and old.protocol is protocol
         ):
             return
-        table, error = self.compile(service, port, source, old)
+        own = cluster_name(service.hostname, port)
+        table, error = compile_table(own, source, old, self.kinds)
         if error:
             logger.error("routes %s of %s: %s", name, service.key, error)
         streams, stream_error = compile_streams(stream_source, old)
@@ -244,25 +216,10 @@ class Targets:
             filter_source=filter_source,
             generation=old.generation + 1 if old else 1,
             error="; ".join(filter(None, (error, stream_error, filter_error))),
+            identity=self.identity,
         )
         if old is not None:
             self.release(old)
-
-    def compile(
-        self, service: Service, port: int, source: Extension | None, old: Target | None
-    ) -> tuple[RouteTable, str]:
-        """The table for a configuration, and what is wrong with it, or nothing.
-
-        Configuration that can't be honoured leaves the last good one in force.
-        """
-        if source is None:
-            return default_table(cluster_name(service.hostname, port)), ""
-        try:
-            if source.type_url != TYPE_URL:
-                raise RouteError(f"holds {source.type_url!r}, not {TYPE_URL!r}")
-            return decode_table(source.value, self.kinds), ""
-        except RouteError as error:
-            return old.table if old else refusing_table(source.name), str(error)
 
     def use(
         self,
@@ -329,15 +286,51 @@ class Targets:
                     found = place.range[1], number
         return None if found is None else (found[1], FLOW_SERVICE)
 
+    def update_pods(self, own: Service | None) -> None:
+        """Take over what holds for workloads' own addresses; own: the waypoint's service.
+
+        Connections that are there get it too: their targets are made anew.
+        """
+        old = self.pods
+        filters = extension(own, POD_FILTERS) if own is not None else None
+        streams = extension(own, POD_STREAMS) if own is not None else None
+        if (filters, streams) == (old.filter_source, old.stream_source):
+            return
+        chain, error = compile_filters(filters, old, self.kinds)
+        table, stream_error = compile_streams(streams, old)
+        for name, wrong in ((POD_FILTERS, error), (POD_STREAMS, stream_error)):
+            if wrong:
+                logger.error("%s of %s: %s", name, self.gateway, wrong)
+        self.pods = replace(
+            old,
+            chain=chain,
+            filter_source=filters,
+            streams=table,
+            stream_source=streams,
+            error="; ".join(filter(None, (error, stream_error))),
+        )
+        for number, target in list(self.workloads.items()):
+            workload = self.state.workload(target.name)
+            if workload is not None:
+                self.release(self.workloads.pop(number))
+                self.put_workload(number, workload, target.port)
+
     def put_workload(self, number: int, workload: Workload, port: int) -> Target:
         """Remember a workload's port as a target."""
         name = f"{workload.uid}:{port}"
-        target = Target(
+        # Whatever name the listener has for it, bytes go to the workload itself.
+        names = {"", name}
+        if self.pods.streams is not None:
+            names |= self.pods.streams.cluster_names()
+        own = {each: self.clusters.use_workload(workload, port) for each in names}
+        asked = self.pods.chain.clusters
+        target = replace(
+            self.pods,
             name=workload.uid,
             port=port,
-            protocol=AppProtocol.UNKNOWN,
             table=default_table(name),
-            clusters={key: self.clusters.use_workload(workload, port) for key in ("", name)},
+            clusters=own | {n: self.clusters.use(workload.namespace, n) for n in asked},
+            identity=self.identity,
         )
         self.workloads[number] = target
         if len(self.workloads) > WORKLOAD_TARGETS:
@@ -360,4 +353,5 @@ class Targets:
 
     def errors(self) -> dict[str, str]:
         """Configuration that is not in force: target → why."""
-        return {f"{t.name}:{t.port}": t.error for t in self.by_hash.values() if t.error}
+        found = {f"{t.name}:{t.port}": t.error for t in self.by_hash.values() if t.error}
+        return found | ({"pods": self.pods.error} if self.pods.error else {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import cast
 
 from waypoint.access_log import (
@@ -16,10 +17,12 @@ from waypoint.access_log import (
     upstream_part,
 )
 from waypoint.clusters import Cluster
+from waypoint.filters.verdicts import Refusal
 from waypoint.member import Member
 from waypoint.resilience.breakers import Resource
 from waypoint.resilience.outlier import Outcome
 from waypoint.sockets import reset, show_address
+from waypoint.streams import StreamChain
 from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
 from ztunnel_compat.istio_labels import Labels
@@ -106,9 +109,9 @@ class Relay:
     """A client's connection, and the one to an endpoint that it is joined to."""
 
     __slots__ = (
-        "active", "attempts", "caller", "client", "cluster", "counted", "deadline", "early",
-        "endpoint", "failed_at", "failure", "labels", "local", "name", "over", "server",
-        "started", "tick", "told", "wall", "worker",
+        "active", "attempts", "caller", "client", "cluster", "counted", "deadline", "details",
+        "early", "endpoint", "failed_at", "failure", "labels", "local", "name", "over",
+        "server", "started", "tick", "told", "wall", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +134,8 @@ class Relay:
         #: What it is counted under, and the bytes that were, each way.
         self.labels: Labels | None = None
         self.told = (0, 0)
+        #: Why a policy refused it.
+        self.details = "-"
         #: What the client said before there was an endpoint to say it to.
         self.early = b""
         self.started = worker.time()
@@ -151,6 +156,22 @@ class Relay:
         self.worker.stats.tcp_connections += 1
         self.worker.wheel.set(self, self.deadline)
         self.worker.tasks.spawn(self.connect(), "connect")
+
+    def refuse(self, details: str) -> None:
+        """A policy is against it."""
+        self.details = details
+        self.break_off("-")
+
+    def pushed(self) -> None:
+        """The mesh has changed: whoever may no longer be here goes."""
+        targets, number = self.worker.targets, self.caller.peer.target
+        target = targets.by_hash.get(number) or targets.workloads.get(number)
+        chain = target.stream_chain(self.name) if target is not None else None
+        if chain is not None and not self.over:
+            refusal, _ = decided(self.caller, chain, self.name)
+            if refusal is not None:
+                self.worker.stats.refuse("policy")
+                self.refuse(refusal.details)
 
     def pause_client(self) -> None:
         """Hold the client until it is joined to an endpoint."""
@@ -291,6 +312,7 @@ class Relay:
                 status=0,
                 flags=flags,
                 details="-",
+                termination=self.details,
                 failure=self.failure,
                 received=self.client.received,
                 sent=self.server.received if self.server is not None else 0,
@@ -307,6 +329,15 @@ class Relay:
         )
 
 
+def decided(
+    caller: Caller, chain: StreamChain, name: str
+) -> tuple[Refusal | None, tuple[str, ...]]:
+    """Why policies let no bytes through, or None: they do; and what to count."""
+    if not chain.access:
+        return None, ()
+    return chain.decide(caller.source, replace(caller.facts(""), server_name=name))
+
+
 def relay_to(
     worker: Worker,
     caller: Caller,
@@ -318,11 +349,19 @@ def relay_to(
 
     name: of the server that TLS asks for.
     """
-    cluster = target.stream_cluster(name, worker.random())
-    if cluster is None:
+    chain = target.stream_chain(name)
+    if chain is None:
         worker.stats.refuse("no_route")
         reset(transport)
         return None
-    relay = Relay(worker, caller, cluster, name)
+    relay = Relay(worker, caller, target.stream_cluster(chain, worker.random()), name)
+    refusal, counts = decided(caller, chain, name)
+    for count in counts:
+        worker.stats.filter(count)
+    if refusal is not None:
+        worker.stats.refuse("policy")
+        relay.client.transport = transport
+        relay.refuse(refusal.details)
+        return None
     relay.start(transport)
     return relay

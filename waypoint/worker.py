@@ -196,10 +196,14 @@ class Worker:
             wire.flush()
 
     def pushed(self) -> None:
-        """The mesh has changed: what was remembered of routes isn't worth its memory."""
+        """The mesh has changed: what was remembered of routes isn't worth its memory, and
+        bytes that policies let through no more are broken off.
+        """
         self.recorder.renew()
         for downstream in self.downstreams:
             downstream.forget()
+        for relay in list(self.relays):
+            relay.pushed()
 
     def tick(self) -> None:
         """Once a second: deadlines, and targets that have left."""

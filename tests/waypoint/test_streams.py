@@ -69,7 +69,7 @@ def test_the_most_specific_name_wins(name: str, found: str) -> None:
     )
     chosen = table.find(name)
     assert chosen is not None
-    assert [c.name for c in chosen.clusters] == [found]
+    assert [c.name for c in chosen.forward.clusters] == [found]
     assert table.cluster_names() == {"default", "wild", "deeper", "exact"}
 
 

@@ -5,6 +5,14 @@ import logging
 from dataclasses import replace
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_pb
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+)
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from tests.waypoint.mesh import (
     HTTP_PORT,
@@ -18,8 +26,11 @@ from tests.waypoint.mesh import (
     to,
 )
 from waypoint.clusters import Clusters, cluster_name
+from waypoint.filters.decode import TYPE_URL as FILTERS_URL
+from waypoint.filters.kinds import KINDS
 from waypoint.routing import DirectResponse
-from waypoint.targets import GRACE, Target, Targets
+from waypoint.streams import TYPE_URL as STREAMS_URL
+from waypoint.targets import GRACE, OWN, POD_FILTERS, POD_STREAMS, Target, Targets
 from ztunnel_compat.model import (
     AppProtocol,
     Extension,
@@ -218,6 +229,53 @@ def test_workload_targets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert rig.find("w", port, FLOW_WAYPOINT)
     assert len(rig.targets.workloads) == 3
     assert len(rig.clusters.clusters) == 3
+
+
+def denying(streams: bool) -> Extension:
+    """What refuses everybody at workloads' own addresses."""
+    policy = rbac_pb2.Policy()
+    policy.permissions.add().any = True
+    policy.principals.add().any = True
+    rules = rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies={"p": policy})
+    if streams:
+        listener = Listener(name=POD_STREAMS)
+        chain = listener.filter_chains.add(name="own")
+        filters = network_pb.RBAC(rules=rules, stat_prefix="x")
+        chain.filters.add(name="rbac").typed_config.Pack(filters)
+        proxy = TcpProxy(stat_prefix="x", cluster="inbound-pod")
+        chain.filters.add(name="proxy").typed_config.Pack(proxy)
+        return Extension(POD_STREAMS, STREAMS_URL, listener.SerializeToString())
+    manager = HttpConnectionManager()
+    manager.http_filters.add(name="rbac").typed_config.Pack(http_pb.RBAC(rules=rules))
+    return Extension(POD_FILTERS, FILTERS_URL, manager.SerializeToString())
+
+
+def test_what_holds_for_workloads_addresses_is_the_waypoints_own() -> None:
+    rig = Rig()
+    rig.targets.kinds = KINDS
+    rig.push(Workload(uid="w1", namespace=NAMESPACE, waypoint=ME))
+    before = rig.find("w1", 8080, FLOW_WAYPOINT)
+    assert before is not None
+    assert not before.chain.filters
+    assert before.stream_chain("") is OWN
+    rig.push(replace(GATE, extensions=(denying(False), denying(True))))
+    # Connections that are there look their target up by its hash.
+    (after,) = rig.targets.workloads.values()
+    assert after is rig.find("w1", 8080, FLOW_WAYPOINT)
+    assert [placed.filter.name for placed in after.chain.filters] == ["rbac"]
+    chain = after.stream_chain("")
+    assert chain is not None
+    assert chain.access
+    assert after.stream_cluster(chain, 0.5) is after.clusters[""]
+    rig.push(replace(GATE, extensions=(Extension(POD_FILTERS, FILTERS_URL, b"bad"),)))
+    assert "pods" in rig.targets.errors()
+    (kept,) = rig.targets.workloads.values()
+    assert kept.chain is after.chain
+    assert kept.stream_chain("") is OWN
+    rig.push(GATE)
+    assert not rig.targets.errors()
+    (last,) = rig.targets.workloads.values()
+    assert not last.chain.filters
 
 
 def test_what_an_address_stands_for() -> None:

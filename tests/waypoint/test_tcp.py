@@ -6,13 +6,19 @@ import asyncio
 import re
 
 import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
-from tests.waypoint.mesh import TCP_PORT, Mesh, running, service, until
+from tests.waypoint.mesh import TCP_PORT, Mesh, hostname, running, service, until
 from tests.waypoint.test_exchange import closed_port
 from tests.waypoint.transcript import Tape
 from tests.waypoint.wire import Peer, client, dial, upstream
+from waypoint.streams import TYPE_URL
 from waypoint.tcp import Relay, Side
 from waypoint.worker import Caller, Limits
+from ztunnel_compat.model import Extension
 from ztunnel_compat.peer import parse_peer
 
 MIB = 1 << 20
@@ -228,3 +234,56 @@ async def test_a_finished_relay_waits_for_its_bytes_but_not_for_ever() -> None:
         assert to_client.take() == ["resume", "eof", "close"]
         assert relay.due(relay.deadline) is None
         assert (to_client.take(), to_server.take()) == (["abort"], ["abort"])
+
+
+def guarded(action: str, prefix: str) -> Extension:
+    """What lets in, or refuses, clients whose identity begins so."""
+    rules = network_pb.RBAC(stat_prefix="tcp.")
+    rules.rules.action = rbac_pb2.RBAC.Action.Value(action)
+    policy = rules.rules.policies["p q"]
+    policy.permissions.add().destination_port = TCP_PORT
+    principal = policy.principals.add()
+    principal.filter_state.key = "io.istio.peer_principal"
+    principal.filter_state.string_match.prefix = prefix
+    title = f"inbound-vip|{TCP_PORT}|tcp|{hostname('web')}"
+    message = Listener(name=title)
+    chain = message.filter_chains.add(name="own")
+    chain.filters.add(name="rbac").typed_config.Pack(rules)
+    proxy = TcpProxy(stat_prefix="x", cluster=f"outbound|{TCP_PORT}||{hostname('web')}")
+    chain.filters.add(name="proxy").typed_config.Pack(proxy)
+    return Extension(title, TYPE_URL, message.SerializeToString())
+
+
+async def test_policies_refuse_bytes_before_there_are_any() -> None:
+    async with running() as mesh, upstream(echo) as server:
+        serve(mesh, server.port)
+        mesh.push(service("web", guarded("DENY", "spiffe://")))
+        async with client(mesh) as peer:
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()
+        (text,) = await mesh.lines(1)
+        assert " 0 - - rbac_access_denied_matched_policy[p_q] " in text
+        assert server.connections == 0
+        assert mesh.worker.stats.refused == {"policy": 1}
+        assert mesh.worker.stats.filters == {"rbac.denied": 1}
+        mesh.push(service("web", guarded("ALLOW", "spiffe://cluster.local/ns/apps/")))
+        async with client(mesh) as peer:
+            await peer.send(b"hello")
+            assert await peer.exactly(5) == b"hello"
+
+
+async def test_a_policy_breaks_off_what_it_is_against() -> None:
+    async with running() as mesh, upstream(echo) as server:
+        serve(mesh, server.port)
+        async with client(mesh) as peer:
+            await peer.send(b"hello")
+            assert await peer.exactly(5) == b"hello"
+            mesh.push(service("web", guarded("DENY", "spiffe://other/")))
+            await peer.send(b"again")
+            assert await peer.exactly(5) == b"again"
+            mesh.push(service("web", guarded("DENY", "spiffe://")))
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()
+        (text,) = await mesh.lines(1)
+        assert " rbac_access_denied_matched_policy[p_q] " in text
+        await until(lambda: not mesh.worker.relays)

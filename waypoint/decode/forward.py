@@ -11,12 +11,14 @@ from envoy.config.route.v3 import route_components_pb2
 from waypoint.decode import edits
 from waypoint.decode.fields import each, fraction, only, seconds, text
 from waypoint.decode.hashing import hash_policy
+from waypoint.decode.limits import rate_limits
 from waypoint.decode.retry import retry_policy
 from waypoint.decode.rewrites import host_rewrite, path_rewrite
 from waypoint.errors import RouteError
 from waypoint.resilience.retry import RetryPolicy
 from waypoint.routing.actions import Forward, Mirror, WeightedCluster
 from waypoint.routing.conditions import ALL
+from waypoint.routing.limits import RateLimit
 
 #: Envoy's, for routes that say nothing.
 DEFAULT_TIMEOUT = 15.0
@@ -25,7 +27,7 @@ ACTION = {
     "idle_timeout", "max_stream_duration", "max_grpc_timeout", "retry_policy",
     "request_mirror_policies", "hash_policy", "prefix_rewrite", "regex_rewrite",
     "host_rewrite_literal", "host_rewrite_header", "host_rewrite_path_regex",
-    "append_x_forwarded_host", "upgrade_configs",
+    "append_x_forwarded_host", "upgrade_configs", "rate_limits", "include_vh_rate_limits",
 }  # fmt: skip
 #: RouteAction.ClusterNotFoundResponseCode → status.
 NOT_FOUND = {0: 503, 1: 404, 2: 500}
@@ -41,6 +43,7 @@ class Inherited:
 
     retry: RetryPolicy | None = None
     mirrors: tuple[Mirror, ...] = ()
+    limits: tuple[RateLimit, ...] = ()
 
 
 def forward(
@@ -80,6 +83,9 @@ def forward(
         host=host_rewrite(message, at),
         tell_forwarded_host=message.append_x_forwarded_host,
         upgrades=frozenset(each(message.upgrade_configs, f"{at}upgrade_configs", upgrade)),
+        limits=rate_limits(message.rate_limits, at),
+        host_limits=inherited.limits,
+        include_host_limits=message.include_vh_rate_limits.value,
     )
 
 

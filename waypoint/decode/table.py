@@ -15,6 +15,7 @@ from waypoint.decode.answers import direct_response, redirect
 from waypoint.decode.cors import cors, filter_policy
 from waypoint.decode.fields import each, only
 from waypoint.decode.forward import Inherited, forward, mirrors
+from waypoint.decode.limits import rate_limits
 from waypoint.decode.match import route_match
 from waypoint.decode.overrides import overrides
 from waypoint.decode.retry import retry_policy
@@ -38,7 +39,7 @@ CONFIGURATION = {
 } | edits.FIELDS  # fmt: skip
 VIRTUAL_HOST = {
     "metadata", "name", "domains", "routes", "retry_policy", "request_mirror_policies",
-    "typed_per_filter_config",
+    "typed_per_filter_config", "rate_limits",
 } | edits.FIELDS  # fmt: skip
 ROUTE = {
     "metadata", "decorator", "stat_prefix", "name", "match", "route", "redirect",
@@ -107,7 +108,7 @@ def virtual_host(
         retry = retry_policy(message.retry_policy, f"{at}retry_policy.")
     copies = mirrors(message.request_mirror_policies, at) or above.inherited.mirrors
     here = Above(
-        inherited=Inherited(retry, copies),
+        inherited=Inherited(retry, copies, rate_limits(message.rate_limits, at)),
         edits=(edits.edits(message, at), *above.edits),
         last_wins=above.last_wins,
         limit=above.limit,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from waypoint.filters.admission import NO_ADMISSION, Admission
 from waypoint.filters.soundness import checked, reframed
 from waypoint.filters.verdicts import (
     NO_NOTES,
@@ -31,7 +32,8 @@ class HeadFilter(Protocol):
     """Decides by the head alone: equal heads of a connection get equal verdicts.
 
     name: the configured one, under which overrides stand and notes are kept; clusters:
-    names that it may ask; reads_connection: who sends the request has a say.
+    names that it may ask; reads_connection: who sends the request has a say (a route's
+    own settings may have the attribute too).
     """
 
     @property
@@ -82,9 +84,10 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """A target's filters, in order."""
+    """A target's filters, in order; admission: what is done before them."""
 
     filters: tuple[Placed, ...] = ()
+    admission: Admission = NO_ADMISSION
     clusters: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +154,9 @@ def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Open
             seconds=min(
                 opening.seconds, math.inf if verdict.seconds is None else verdict.seconds
             ),
-            reads_connection=opening.reads_connection or found.reads_connection,  # type: ignore[union-attr]
+            reads_connection=opening.reads_connection
+            or found.reads_connection  # type: ignore[union-attr]
+            or getattr(setting, "reads_connection", False),
             counts=opening.counts + verdict.counts,
         )
         if isinstance(verdict, Refusal):

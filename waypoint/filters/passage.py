@@ -16,6 +16,7 @@ from waypoint.messages import Field
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
+    from waypoint.routing import Route
     from waypoint.worker import Worker
 
 UNDECIDED = Refusal(503, b"a filter could not decide\n", "filter_undecided", "UAEX")
@@ -47,6 +48,11 @@ class Passage:
     def worker(self) -> Worker:
         """What all connections share."""
         return self.exchange.worker
+
+    @property
+    def route(self) -> Route | None:
+        """The route that the request has so far."""
+        return self.exchange.plan.route
 
     def run(self) -> bool:
         """Go on until a filter waits or refuses; whether all of them passed."""

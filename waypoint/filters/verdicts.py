@@ -48,9 +48,9 @@ class Passed(NamedTuple):
 class Refusal(NamedTuple):
     """The request is answered here.
 
-    fields: beside content-type and length; details, flags: the access log's words;
-    grpc: the status for gRPC callers, None: the one that stands for the HTTP status;
-    seconds, counts: as in Passed.
+    fields: beside content-length, and in place of those of their names; details, flags:
+    the access log's words; grpc: the status for gRPC callers, None: the one that stands
+    for the HTTP status; seconds, counts: as in Passed.
     """
 
     status: int

@@ -11,6 +11,7 @@ from waypoint.resilience.retry import RetryPolicy
 from waypoint.routing.conditions import ALL, Fraction
 from waypoint.routing.edits import NO_EDITS, Edits
 from waypoint.routing.hashing import HashPolicy
+from waypoint.routing.limits import RateLimit
 from waypoint.routing.rewrites import HostRewrite, PathRewrite
 
 
@@ -51,7 +52,8 @@ class Forward:
     limit. max_grpc_timeout: the most that grpc-timeout may ask for, in place of
     timeout; None: the header is ignored, 0.0: it may ask for anything.
     not_found: the status where the chosen cluster's name leads to nothing.
-    upgrades: protocols, in lower case.
+    upgrades: protocols, in lower case. limits, host_limits: what requests count as for
+    rate limits, by the route and by its virtual host; include_host_limits: by both.
     """
 
     clusters: tuple[WeightedCluster, ...]
@@ -67,6 +69,9 @@ class Forward:
     host: HostRewrite | None = None
     tell_forwarded_host: bool = False
     upgrades: frozenset[str] = frozenset()
+    limits: tuple[RateLimit, ...] = ()
+    host_limits: tuple[RateLimit, ...] = ()
+    include_host_limits: bool = False
     bounds: tuple[int, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -19,13 +19,15 @@ class Facts:
     """What commands may tell of the connection; empty or None: not known.
 
     protocol: ``HTTP/1.1`` or ``HTTP/2``; remote, local: the client's address and the
-    one it asked for; identity: the client's, as it was proven.
+    one it asked for; identity: the client's, as it was proven; server_name: that TLS
+    asks for.
     """
 
     protocol: str = ""
     remote: Address | None = None
     local: Address | None = None
     identity: str = ""
+    server_name: str = ""
 
 
 NO_FACTS = Facts()

@@ -42,7 +42,7 @@ from deploy.standalone.control.translate.attachments import attach
 from deploy.standalone.control.translate.destinations import find_destinations
 from deploy.standalone.control.translate.filters import find_filters
 from deploy.standalone.control.translate.frontends import find_frontends
-from deploy.standalone.control.translate.policies import policy_name, translate, unsent
+from deploy.standalone.control.translate.policies import is_sent, policy_name, translate
 from deploy.standalone.control.translate.ports import check_transports
 from deploy.standalone.control.translate.resources import Contents
 from deploy.standalone.control.translate.workloads import PodView
@@ -133,6 +133,9 @@ def derive(
         allocations=allocations,
         attachments=attachments,
         filters=filters.by_key,
+        patched_routes=filters.routes,
+        access=filters.access,
+        held=filters.held,
         destinations=destinations,
         hosts=hosts,
         pods=pods,
@@ -286,7 +289,7 @@ def idle_policies(
     return {
         policy.origin.notice("spec.selector", f"{NOBODY}: the policy holds for nobody")
         for policy in world.policies.values()
-        if policy.selector and policy_name(policy) not in named and unsent(policy) is None
+        if policy.selector and policy_name(policy) not in named and is_sent(policy)
     }
 
 

@@ -12,6 +12,7 @@ ControlError
 │       └── NodeIdError       its node id can't be understood
 ├── ApplyError       a text given to the API that can't be applied or deleted
 │   └── ConflictError   it names objects that a watched file holds
+├── EnvoyValueError  a message of Envoy's in a manifest that isn't what it has to be
 └── UnknownError     something asked for that isn't there
 
 What is wrong with a manifest is no exception but a Problem (problems.py): the
@@ -63,6 +64,10 @@ class ApplyError(ControlError):
 
 class ConflictError(ApplyError):
     """A text given to the API names objects that a watched file holds."""
+
+
+class EnvoyValueError(ControlError):
+    """A message of Envoy's can't be used; the text says where and why."""
 
 
 class UnknownError(ControlError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from deploy.standalone.control.extensionapi import EnvoyFilter, MeshConfig
 from deploy.standalone.control.istioapi import (
     AuthorizationPolicy,
     PeerAuthentication,
@@ -50,7 +51,9 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A waypoint that was asked for."""
+    """A waypoint that was asked for. client_identity: endpoints are told the client's, in
+    x-forwarded-client-cert.
+    """
 
     namespace: str
     name: str
@@ -58,6 +61,7 @@ class Gateway:
     labels: Labels
     listeners: tuple[Listener, ...]
     origin: Origin = field(compare=False)
+    client_identity: bool = False
 
     @property
     def key(self) -> Key:
@@ -156,4 +160,6 @@ ClusterObject = (
     | WorkloadEntry
     | VirtualService
     | DestinationRule
+    | EnvoyFilter
+    | MeshConfig
 )

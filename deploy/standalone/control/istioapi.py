@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from deploy.standalone.control.extensionapi import TargetRef
 from deploy.standalone.control.objects import (
     NOWHERE,
     IpAddress,
@@ -57,17 +58,19 @@ class PolicyRule:
 class AuthorizationPolicy:
     """Who may connect. selector: {} for all workloads of the namespace.
 
-    targets: what it is attached to instead, in words; only waypoints serve those.
+    targets: what it is attached to instead; only waypoints serve those. provider: whom
+    a CUSTOM one has asked.
     """
 
     namespace: str
     name: str
     action: Action
     selector: Labels
-    targets: tuple[str, ...]
+    targets: tuple[TargetRef, ...]
     rules: tuple[PolicyRule, ...]
     origin: Origin = field(compare=False)
     dry_run: bool = False
+    provider: str = ""
 
     @property
     def key(self) -> Key:

@@ -6,7 +6,7 @@ from deploy.standalone.control.authentication import Authentications
 from deploy.standalone.control.istioapi import ROOT_NAMESPACE
 from deploy.standalone.control.objects import Labels
 from deploy.standalone.control.translate.authentications import names_of
-from deploy.standalone.control.translate.policies import policy_name, unsent
+from deploy.standalone.control.translate.policies import is_sent, policy_name
 from deploy.standalone.control.world import World
 
 
@@ -33,6 +33,6 @@ def selecting(namespace: str, labels: Labels, world: World) -> tuple[str, ...]:
             policy_name(policy)
             for place in places
             for policy in world.policy_selectors.selecting(place, labels)
-            if unsent(policy) is None
+            if is_sent(policy)
         )
     )

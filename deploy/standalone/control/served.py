@@ -38,7 +38,7 @@ from deploy.standalone.control.translate.entries import (
     host_name,
     outside_address,
 )
-from deploy.standalone.control.translate.filters import filters_name
+from deploy.standalone.control.translate.managers import filters_name
 from deploy.standalone.control.translate.policies import policy_name
 from deploy.standalone.control.translate.ports import Port
 from deploy.standalone.control.translate.resources import (
@@ -50,7 +50,7 @@ from deploy.standalone.control.translate.resources import (
 )
 from deploy.standalone.control.translate.routes import configuration_name, route_configuration
 from deploy.standalone.control.translate.services import service_address, service_name
-from deploy.standalone.control.translate.streams import listener, listener_name
+from deploy.standalone.control.translate.streams import listener, listener_name, own_chain
 from deploy.standalone.control.translate.workloads import (
     PodView,
     workload_address,
@@ -108,12 +108,15 @@ def make_contents(view: View, trust_domain: str, memo: Memo) -> Contents:
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """What waypoints are told of a service. filters: HttpConnectionManagers by port;
+    routes: RouteConfigurations that EnvoyFilters changed; access: filters for bytes;
     ports: TCP ones.
     """
 
     http: Mapping[int, HttpPort]
     streams: Mapping[int, tuple[Chain, ...]]
+    access: Mapping[int, tuple[Any, ...]]
     filters: Mapping[int, Any]
+    routes: Mapping[int, Any]
     destination: Destination | None
     ports: tuple[Port, ...]
 
@@ -123,7 +126,9 @@ def traffic_of(key: Name, ports: Sequence[Port], view: View) -> Traffic:
     return Traffic(
         view.attachments.http.get(key, {}),
         view.attachments.streams.get(key, {}),
+        view.access.get(key, {}),
         view.filters.get(key, {}),
+        view.patched_routes.get(key, {}),
         view.destinations.by_key.get(key),
         tuple(port for port in ports if port.transport is Transport.TCP),
     )
@@ -136,8 +141,12 @@ def configurations(hostname: str, traffic: Traffic) -> dict[str, Any]:
         found[configuration_name(number, hostname)] = route_configuration(
             hostname, number, attached
         )
-    for number, chains in traffic.streams.items():
-        found[listener_name(number, hostname)] = listener(hostname, number, chains)
+    for number, configuration in traffic.routes.items():
+        found[configuration_name(number, hostname)] = configuration
+    for number in traffic.streams.keys() | traffic.access.keys():
+        chains = traffic.streams.get(number) or own_chain(hostname, number)
+        access = traffic.access.get(number, ())
+        found[listener_name(number, hostname)] = listener(hostname, number, chains, access)
     for number, manager in traffic.filters.items():
         found[filters_name(number, hostname)] = manager
     if traffic.destination is not None:

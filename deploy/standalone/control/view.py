@@ -63,6 +63,9 @@ class View:
     allocations: Allocations
     attachments: Attachments
     filters: Mapping[Name, Mapping[int, Any]]
+    patched_routes: Mapping[Name, Mapping[int, Any]]
+    access: Mapping[Name, Mapping[int, tuple[Any, ...]]]
+    held: Mapping[Name, tuple[str, ...]]
     destinations: Destinations
     hosts: Hosts
     pods: Mapping[PodName, PodView]

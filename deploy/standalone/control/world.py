@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from deploy.standalone.control.extensionapi import EnvoyFilter, MeshConfig
 from deploy.standalone.control.gatewayapi import (
     ClusterObject,
     Gateway,
@@ -64,6 +65,8 @@ class World:
     workload_entries: Mapping[Name, WorkloadEntry]
     policies: Mapping[Name, AuthorizationPolicy]
     authentications: Mapping[Name, PeerAuthentication]
+    envoy_filters: Mapping[Name, EnvoyFilter]
+    mesh: MeshConfig | None
     selectors: Selectors[Service]
     entry_selectors: Selectors[ServiceEntry]
     policy_selectors: Selectors[AuthorizationPolicy]
@@ -99,6 +102,8 @@ class Parts:
     workload_entries: dict[Name, WorkloadEntry] = field(default_factory=dict)
     policies: dict[Name, AuthorizationPolicy] = field(default_factory=dict)
     authentications: dict[Name, PeerAuthentication] = field(default_factory=dict)
+    envoy_filters: dict[Name, EnvoyFilter] = field(default_factory=dict)
+    mesh: MeshConfig | None = None
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -139,6 +144,8 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
         workload_entries=parts.workload_entries,
         policies=parts.policies,
         authentications=parts.authentications,
+        envoy_filters=parts.envoy_filters,
+        mesh=parts.mesh,
         selectors=Selectors(parts.services.values()),
         entry_selectors=Selectors(parts.entries.values()),
         policy_selectors=Selectors(parts.policies.values()),
@@ -191,6 +198,10 @@ def place_route(item: ClusterObject, parts: Parts) -> None:
             parts.virtual_services.append(item)
         case DestinationRule():
             parts.destination_rules.append(item)
+        case EnvoyFilter():
+            parts.envoy_filters[(item.namespace, item.name)] = item
+        case MeshConfig():
+            parts.mesh = item
         case ReferenceGrant():
             parts.grants[item.namespace].append(item)
 

@@ -118,17 +118,25 @@ def policy_rows(view: View) -> list[Row]:
 
 
 def policy_row(policy: AuthorizationPolicy, view: View, everything: list[Workload]) -> Row:
-    """One policy. STATE: whether nodes enforce it, or only count what it would do."""
-    sent = view.policies[(policy.namespace, policy.name)].authorization
-    state = "not in force" if sent is None else "dry run" if policy.dry_run else "enforced"
+    """One policy. STATE: whether nodes or waypoints enforce it, or only count what it
+    would do.
+    """
+    name = (policy.namespace, policy.name)
+    sent = view.policies[name].authorization
     held = [each.name for each in everything if sent is not None and holds(policy, each)]
+    rules = len(sent.rules) if sent is not None else 0
+    attached = view.held.get(name, ())
+    if attached:
+        held, rules = list(attached), len(policy.rules)
+    in_force = sent is not None or bool(attached)
+    state = "not in force" if not in_force else "dry run" if policy.dry_run else "enforced"
     return [
         policy.namespace,
         policy.name,
         policy.key.kind,
         policy.action,
-        "/".join(policy.targets) or pb.Scope.Name(scope_of(policy)),
-        f"{len(sent.rules) if sent is not None else 0}/{len(policy.rules)}",
+        ",".join(map(str, policy.targets)) or pb.Scope.Name(scope_of(policy)),
+        f"{rules}/{len(policy.rules)}",
         few(held),
         state,
     ]

@@ -11,9 +11,12 @@ import yaml
 from deploy.standalone.control.gatewayapi import ClusterObject
 from deploy.standalone.control.manifests import authentications, entries, policies
 from deploy.standalone.control.manifests.destinationrules import read_destination_rule
+from deploy.standalone.control.manifests.envoyfilters import VERSIONS as ENVOY_VERSIONS
+from deploy.standalone.control.manifests.envoyfilters import read_envoy_filter
 from deploy.standalone.control.manifests.fields import Fields, Report
 from deploy.standalone.control.manifests.gateways import GROUP, read_gateway, read_grant
 from deploy.standalone.control.manifests.grpcroutes import read_grpc_route
+from deploy.standalone.control.manifests.meshconfig import read_config_map
 from deploy.standalone.control.manifests.pods import (
     read_deployment,
     read_namespace,
@@ -41,6 +44,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "Pod": (("v1",), read_pod),
     "Deployment": (("apps/v1",), read_deployment),
     "Service": (("v1",), read_service),
+    "ConfigMap": (("v1",), read_config_map),
     "Gateway": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_gateway),
     "HTTPRoute": ((f"{GROUP}/v1", f"{GROUP}/v1beta1"), read_route),
     "GRPCRoute": ((f"{GROUP}/v1", f"{GROUP}/v1alpha2"), read_grpc_route),
@@ -52,6 +56,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "VirtualService": (entries.VERSIONS, read_virtual_service),
     "DestinationRule": (entries.VERSIONS, read_destination_rule),
     "AuthorizationPolicy": (policies.VERSIONS, policies.read_policy),
+    "EnvoyFilter": (ENVOY_VERSIONS, read_envoy_filter),
     "PeerAuthentication": (policies.VERSIONS, authentications.read_authentication),
 }
 

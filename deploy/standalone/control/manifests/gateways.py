@@ -16,6 +16,8 @@ from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import SERVICE, check_name, read_metadata
 
 GROUP = "gateway.networking.k8s.io"
+#: Istio's annotation: endpoints are told who the client is.
+CLIENT_IDENTITY = "ambient.istio.io/xfcc-include-client-identity"
 ROUTES = ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute")
 
 
@@ -52,6 +54,7 @@ def read_gateway(document: Fields, _folder: Path | None) -> Gateway | None:
         labels=metadata.labels,
         listeners=listeners,
         origin=document.origin,
+        client_identity=metadata.annotations.boolean(CLIENT_IDENTITY),
     )
 
 

@@ -7,6 +7,7 @@ in whom its author didn't mean, or shut out whom it did.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from deploy.standalone.control.istioapi import (
 )
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import read_metadata
+from deploy.standalone.control.manifests.targetrefs import read_target_refs
 
 GROUP = "security.istio.io"
 VERSIONS = (f"{GROUP}/v1", f"{GROUP}/v1beta1")
@@ -36,6 +38,8 @@ KEYS = (
     "request.auth.principal", "request.auth.audiences", "request.auth.presenter",
 )  # fmt: skip
 PARTS = ("request.headers[", "request.auth.claims[", "experimental.envoy.filters.")
+#: A segment of a path template.
+SEGMENT = re.compile(r"\{\*\*?\}|[A-Za-z0-9\-._~%!$&'()+,;:@=]+")
 
 Check = Callable[[str], str]
 
@@ -46,7 +50,7 @@ def read_policy(document: Fields, _folder: Path | None) -> AuthorizationPolicy:
     document.ignore("status")
     spec = document.child("spec")
     action = Action(spec.choice("action", list(Action), Action.ALLOW))
-    targets = read_targets(spec)
+    targets = read_target_refs(spec, metadata.namespace)
     selector = spec.child("selector")
     labels = selector.labels("matchLabels")
     if labels and targets:
@@ -68,21 +72,11 @@ def read_policy(document: Fields, _folder: Path | None) -> AuthorizationPolicy:
         rules=rules,
         origin=document.origin,
         dry_run=metadata.annotations.boolean(DRY_RUN),
+        provider=named,
     )
     for part in (selector, provider, spec):
         part.end()
     return policy
-
-
-def read_targets(spec: Fields) -> tuple[str, ...]:
-    """What the policy is attached to instead of workloads, in words."""
-    single = spec.child("targetRef")
-    targets = []
-    for target in [*spec.children("targetRefs"), *([] if single.missing else [single])]:
-        target.ignore("group", "namespace")
-        targets.append(f"{target.required('kind')} {target.required('name')}")
-        target.end()
-    return tuple(targets)
 
 
 def read_rule(fields: Fields) -> PolicyRule:
@@ -181,11 +175,25 @@ def check_account(value: str) -> str:
     return ""
 
 
+def check_path(value: str) -> str:
+    """What is wrong with a path's template; empty when nothing is, or it is none."""
+    if "{" not in value and "}" not in value:
+        return ""
+    segments = value.split("/")
+    wild = [segment for segment in segments if segment in {"{*}", "{**}"}]
+    if segments[0] or not all(map(SEGMENT.fullmatch, segments[1:])):
+        return f"{value!r} is no template: {{*}} and {{**}} stand for whole segments"
+    if "{**}" in wild[:-1]:
+        return f"{value!r} is no template: nothing else in braces may follow {{**}}"
+    return ""
+
+
 #: By the field of a source or operation, or by the attribute of a condition.
 CHECKS: dict[str, Check] = {
     "ipBlocks": check_range,
     "remoteIpBlocks": check_range,
     "ports": check_port,
+    "paths": check_path,
     "serviceAccounts": check_account,
     "source.ip": check_range,
     "remote.ip": check_range,

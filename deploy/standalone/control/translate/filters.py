@@ -9,68 +9,101 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from envoy.extensions.filters.network.http_connection_manager.v3 import (
-    http_connection_manager_pb2 as pb,
-)
 
 from deploy.standalone.control.problems import Problem
 from deploy.standalone.control.translate.attached import Attachments
+from deploy.standalone.control.translate.authorization import find_authorization
+from deploy.standalone.control.translate.custom import find_custom
+from deploy.standalone.control.translate.envoyfilters import (
+    Bench,
+    Meant,
+    apply_envoy_filters,
+    in_order,
+)
 from deploy.standalone.control.translate.frontends import Frontends
+from deploy.standalone.control.translate.managers import (
+    Place,
+    asks_more,
+    manager,
+    places_of,
+)
+from deploy.standalone.control.translate.sight import Found, Sight
+from deploy.standalone.control.translate.targets import gateways_meant, meant_by
 from deploy.standalone.control.world import Name, World
-
-#: By namespace and hostname, then by port: HttpFilters in order.
-Found = dict[Name, dict[int, list[Any]]]
-
-
-@dataclass(slots=True)
-class Sight:
-    """What makers of filters look at; problems: what they find wrong."""
-
-    world: World
-    frontends: Frontends
-    attachments: Attachments
-    problems: list[Problem] = field(default_factory=list)
-
 
 Maker = Callable[[Sight], Found]
 
 #: In the order in which a request meets them.
-MAKERS: tuple[Maker, ...] = ()
+MAKERS: tuple[Maker, ...] = (find_custom, find_authorization)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """HttpConnectionManagers by service and port; what is wrong."""
+    """HttpConnectionManagers by service and port, and the RouteConfigurations that
+    EnvoyFilters changed; what is wrong. access: as by_key, filters for bytes; held: what
+    attached policies hold for.
+    """
 
     by_key: Mapping[Name, Mapping[int, Any]]
+    routes: Mapping[Name, Mapping[int, Any]]
+    access: Mapping[Name, Mapping[int, tuple[Any, ...]]]
+    held: Mapping[Name, tuple[str, ...]]
     problems: tuple[Problem, ...]
-
-
-def filters_name(port: int, hostname: str) -> str:
-    """The name of a service port's filters."""
-    return f"inbound-vip|{port}|filters|{hostname}"
 
 
 def find_filters(world: World, frontends: Frontends, attachments: Attachments) -> Filters:
     """The filters of each service's port that has any."""
     sight = Sight(world, frontends, attachments)
-    managers: dict[Name, dict[int, Any]] = defaultdict(dict)
+    rows: dict[Name, dict[int, list[Any]]] = defaultdict(lambda: defaultdict(list))
     for make in MAKERS:
         for key, ports in make(sight).items():
             for port, made in ports.items():
-                name = filters_name(port, key[1])
-                manager = managers[key].setdefault(
-                    port, pb.HttpConnectionManager(stat_prefix=name)
+                rows[key][port] += made
+    routes = patch(sight, rows)
+    managers: dict[Name, dict[int, Any]] = defaultdict(dict)
+    filtered = {Place(key, port): None for key in rows for port in rows[key]}
+    for place, waypoint in (filtered | places_of(world, frontends)).items():
+        row = rows[place.key][place.port]
+        if row or asks_more(waypoint, world):
+            managers[place.key][place.port] = manager(place, row, waypoint, world)
+    return Filters(
+        managers,
+        routes,
+        {
+            key: {port: tuple(made) for port, made in ports.items()}
+            for key, ports in sight.network.items()
+        },
+        {name: tuple(held) for name, held in sight.held.items()},
+        tuple(sight.problems),
+    )
+
+
+def patch(
+    sight: Sight, rows: dict[Name, dict[int, list[Any]]]
+) -> Mapping[Name, Mapping[int, Any]]:
+    """Have EnvoyFilters change the rows of filters; the routes that they changed."""
+    meant = []
+    for each in in_order(sight.world.envoy_filters):
+        if not each.targets:
+            sight.problems.append(
+                each.origin.notice(
+                    "spec.targetRefs",
+                    "without effect: without them it is for sidecars and gateways only; name "
+                    "a Service, ServiceEntry or Gateway",
                 )
-                manager.http_filters.extend(made)
-    return Filters(managers, tuple(sight.problems))
-
-
-def http_filter(name: str, config: Any) -> Any:
-    """One HttpFilter."""
-    made = pb.HttpFilter(name=name)
-    made.typed_config.Pack(config, deterministic=True)
-    return made
+            )
+            continue
+        frontends = meant_by(
+            each.targets, each.namespace, sight.world, sight.frontends, sight.problems
+        )
+        waypoints = gateways_meant(each.targets, each.namespace, sight.world)
+        services = [sight.world.services[name] for name in waypoints]
+        keys = tuple((service.namespace, service.hostname) for service in services)
+        meant.append(Meant(each, tuple(frontends), keys))
+    bench = Bench(rows, sight.attachments.http, sight.problems)
+    apply_envoy_filters(meant, bench)
+    for key, ports in bench.filters.items():
+        rows[key] |= ports
+    return bench.routes

@@ -60,27 +60,27 @@ def scope_of(policy: AuthorizationPolicy) -> pb.Scope.ValueType:
     return pb.GLOBAL if policy.namespace == ROOT_NAMESPACE else pb.NAMESPACE
 
 
+def is_sent(policy: AuthorizationPolicy) -> bool:
+    """Whether a policy is for L4: those that are attached are waypoints' affair."""
+    return not policy.targets and policy.action in {Action.ALLOW, Action.DENY}
+
+
 def unsent(policy: AuthorizationPolicy) -> Problem | None:
-    """Why a policy is not for L4, or None when it is."""
+    """Why a policy that isn't sent is in force nowhere, or None."""
     if policy.targets:
-        return policy.origin.error(
-            "spec.targetRefs",
-            f"not in force: attached to {', '.join(policy.targets)}, which only a waypoint "
-            "enforces; waypoints here enforce no policies so far",
-        )
-    if policy.action not in {Action.ALLOW, Action.DENY}:
-        return policy.origin.error(
-            "spec.action",
-            f"not in force: {policy.action} is not known at L4; use ALLOW or DENY",
-        )
-    return None
+        return None
+    return policy.origin.error(
+        "spec.action",
+        f"not in force: {policy.action} is not known at L4; use ALLOW or DENY, or attach "
+        "the policy to a waypoint by targetRefs",
+    )
 
 
 def translate(policy: AuthorizationPolicy) -> Translated:
     """The policy as it is sent, if it is, with notices."""
-    refusal = unsent(policy)
-    if refusal is not None:
-        return Translated(None, (refusal,))
+    if not is_sent(policy):
+        refusal = unsent(policy)
+        return Translated(None, () if refusal is None else (refusal,))
     problems = []
     message = pb.Authorization(
         name=policy.name,

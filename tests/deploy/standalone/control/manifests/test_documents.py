@@ -38,8 +38,8 @@ def test_every_document_is_read_with_its_place_and_text() -> None:
     ("text", "expected"),
     [
         (
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
-            (2, "kind", "unknown kind 'ConfigMap': known are Namespace"),
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n",
+            (2, "kind", "unknown kind 'Secret': known are Namespace"),
         ),
         ("kind: Pod\n", (1, "apiVersion", "missing")),
         ("apiVersion: v1\nkind: 3\n", (2, "kind", "expected a text, not the number 3: put it")),

@@ -228,7 +228,6 @@ def test_a_denials_l4_part_stays() -> None:
     [
         ("action: AUDIT", "spec.action"),
         ("action: CUSTOM\nprovider: {name: x}", "spec.action"),
-        ("targetRefs: [{kind: Service, name: web}]", "spec.targetRefs"),
     ],
 )
 def test_what_is_not_for_l4_is_not_sent_and_said(spec: str, field: str) -> None:

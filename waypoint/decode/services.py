@@ -1,0 +1,44 @@
+"""Servers that filters ask: Envoy's GrpcService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from waypoint.decode.fields import each, header_name, only, seconds, text
+from waypoint.errors import RouteError
+from waypoint.filters.unary import GrpcService
+from waypoint.messages import Field
+
+GRPC = {"envoy_grpc", "timeout", "initial_metadata"}
+
+
+def grpc_service(message: Any, default: float, at: str) -> GrpcService:
+    """Decode a GrpcService; default: its timeout in seconds where it has none."""
+    only(message, GRPC, at)
+    only(message.envoy_grpc, {"cluster_name", "authority"}, f"{at}envoy_grpc.")
+    name = message.envoy_grpc.cluster_name
+    if not name:
+        raise RouteError(f"{at}envoy_grpc.cluster_name is missing")
+    authority = message.envoy_grpc.authority or name.rpartition("|")[2]
+    return GrpcService(
+        name,
+        text(authority, f"{at}envoy_grpc.authority"),
+        limit(message, default, at),
+        each(message.initial_metadata, f"{at}initial_metadata", header),
+    )
+
+
+def limit(message: Any, default: float, at: str) -> float:
+    """A timeout in seconds; one of 0 would let nobody answer."""
+    found = seconds(message, "timeout", at)
+    if found == 0:
+        raise RouteError(f"{at}timeout is 0: nobody could answer")
+    return default if found is None else found
+
+
+def header(message: Any, at: str) -> Field:
+    """Decode a HeaderValue whose value is taken as it is written."""
+    only(message, {"key", "value"}, at)
+    if "%" in message.value:
+        raise RouteError(f"{at}value {message.value!r}: commands are not supported here")
+    return header_name(message.key, f"{at}key"), text(message.value, f"{at}value")
