@@ -24,7 +24,7 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 from deploy.standalone.control.istioapi import Attributes, Condition, PolicyRule
 from deploy.standalone.control.translate import principals as p
 
-TEMPLATE = "envoy.path.match.uri_template.uri_template_matcher"
+TEMPLATE = "uri-template"
 ENVOY_FILTERS = "experimental.envoy.filters."
 #: What only requests have: fields of sources and operations, and attributes of when.
 HTTP_FIELDS = {"hosts", "methods", "paths", "requestPrincipals"}
