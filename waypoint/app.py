@@ -13,6 +13,7 @@ from functools import partial
 from waypoint.clusters import Clusters
 from waypoint.config import AccessLog, Config, L4Mode
 from waypoint.dumps import config_dump
+from waypoint.filters.jwt.keeper import Keeper
 from waypoint.filters.kinds import KINDS
 from waypoint.hbone.server import HBONE_PORT
 from waypoint.hbone.setup import Hbone, make_hbone
@@ -87,6 +88,7 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         worker = Worker(
             loop=loop, tasks=tasks, targets=targets, log=log, stats=stats, limits=Limits()
         )
+        worker.jwks = Keeper(worker)
         server = IdentityServer(
             worker,
             peer_of=(

@@ -26,6 +26,7 @@ def config_dump(
         "targets": dump_targets(targets),
         "clusters": targets.clusters.dump(),
         "errors": targets.errors(),
+        "jwks": worker.jwks.dump() if worker.jwks is not None else {},
         "counters": worker.stats.dump(),
         "connections": {
             "http": len(worker.downstreams),

@@ -4,7 +4,9 @@ WaypointError
 ├── RouteError     a RouteConfiguration that can't be honoured in full
 ├── ClusterError   a Cluster that can't be honoured in full
 ├── MessageError   an HTTP message that must not be passed on
-└── InquiryError   a filter asked somebody and got no answer
+├── InquiryError   a filter asked somebody and got no answer
+├── KeysError      a key set that can't be used (filters.jwt.keys)
+└── FetchError     keys that didn't come (filters.jwt.fetch)
 """
 
 from __future__ import annotations

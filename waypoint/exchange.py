@@ -192,7 +192,7 @@ class Exchange:
         passage = self.passage
         assert passage is not None
         self.passage = None
-        if passage.changed or passage.reroute:
+        if passage.changed or passage.reroute or self.plan.target.table.reads_notes:
             self.plan = replanned(
                 self.plan, passage.asked, self.worker.random(), reroute=passage.reroute
             )

@@ -192,8 +192,8 @@ def decided(
         target.chain, asked, table.overrides if route is None else route.overrides
     )
     head = changed_head(head, opening.asked.request)
-    if opening.reroute:
-        route = table.match(head.request, source, drawn)
+    if opening.reroute or table.reads_notes:
+        route = table.match(head.request, source, drawn, opening.notes)
     plan = routed(head, target, route, facts, http2=http2)
     return plan._replace(
         own=refused(opening.refusal, grpc=plan.grpc) if opening.refusal else plan.own,
@@ -207,9 +207,9 @@ def decided(
 def replanned(plan: Plan, asked: Asked, drawn: float, *, reroute: bool) -> Plan:
     """A plan whose gate was passed; asked: the request after it."""
     head = changed_head(plan.head, asked.request)
-    route = plan.route
-    if reroute:
-        route = plan.target.table.match(head.request, asked.source, drawn)
+    route, table = plan.route, plan.target.table
+    if reroute or table.reads_notes:
+        route = table.match(head.request, asked.source, drawn, asked.notes)
     return routed(head, plan.target, route, plan.facts, http2=plan.http2)
 
 

@@ -30,6 +30,7 @@ from ztunnel_compat.runtime.tasks import Tasks
 if TYPE_CHECKING:
     from waypoint.detection import Undecided
     from waypoint.downstream import Downstream
+    from waypoint.filters.jwt.keeper import Keeper
     from waypoint.http2.downstream import Http2Downstream
     from waypoint.http2.wire import Wire
     from waypoint.tcp import Relay
@@ -123,6 +124,7 @@ class Worker:
         "downstreams",
         "draining",
         "ids",
+        "jwks",
         "limits",
         "log",
         "loop",
@@ -177,6 +179,8 @@ class Worker:
         self.draining = False
         #: When it was last looked what metrics may forget.
         self.tidied = loop.time()
+        #: Who fetches the keys that tokens are verified with.
+        self.jwks: Keeper | None = None
 
     @property
     def connections(self) -> int:
@@ -200,10 +204,16 @@ class Worker:
         bytes that policies let through no more are broken off.
         """
         self.recorder.renew()
-        for downstream in self.downstreams:
-            downstream.forget()
+        if self.jwks is not None:
+            self.jwks.follow()
+        self.forget()
         for relay in list(self.relays):
             relay.pushed()
+
+    def forget(self) -> None:
+        """Have requests decided anew, whose like were seen before."""
+        for downstream in self.downstreams:
+            downstream.forget()
 
     def tick(self) -> None:
         """Once a second: deadlines, and targets that have left."""

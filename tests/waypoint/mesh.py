@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from waypoint.clusters import Clusters
 from waypoint.decode import TYPE_URL
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
+from waypoint.filters.jwt.keeper import Keeper
 from waypoint.filters.kinds import KINDS
 from waypoint.filters.registry import Kinds
 from waypoint.log_writer import LogWriter
@@ -222,6 +223,7 @@ async def running(limits: Limits | None = None, kinds: Kinds = KINDS) -> AsyncIt
             stats=stats,
             limits=limits or Limits(),
         )
+        worker.jwks = Keeper(worker)
         server = IdentityServer(
             worker,
             peer_of=lambda _connection: mesh.answer(),

@@ -10,6 +10,15 @@ from waypoint.decode.fields import each, fraction, only
 from waypoint.decode.text import regex_match, string_match
 from waypoint.errors import RouteError
 from waypoint.routing.conditions import HeaderMatch, Match, QueryMatch
+from waypoint.routing.notes import (
+    HasOne,
+    IsBool,
+    IsOne,
+    IsPresent,
+    IsText,
+    NoteMatch,
+    ValueMatch,
+)
 from waypoint.routing.source import SourceMatch
 from waypoint.routing.text import Kind, TextMatch
 
@@ -23,8 +32,9 @@ HEADER = {
     "treat_missing_header_as_empty",
 }  # fmt: skip
 QUERY = {"name", "string_match", "present_match"}
+VALUE = {"string_match", "bool_match", "present_match", "list_match", "or_match"}
 METADATA = {"filter", "path", "value", "invert"}
-#: The dynamic metadata that a waypoint has: who sends the request.
+#: The dynamic metadata that no filter has: who sends the request.
 SOURCE = "tandem.io/source"
 
 
@@ -36,11 +46,13 @@ def route_match(message: route_components_pb2.RouteMatch, at: str) -> Match:
     share = None
     if message.HasField("runtime_fraction"):
         share = fraction(message.runtime_fraction, f"{at}runtime_fraction.")
+    metadata = each(message.dynamic_metadata, f"{at}dynamic_metadata", metadata_match)
     return Match(
         path=path_match(message, at),
         headers=each(message.headers, f"{at}headers", header_match),
         query=each(message.query_parameters, f"{at}query_parameters", query_match),
-        source=each(message.dynamic_metadata, f"{at}dynamic_metadata", source_match),
+        source=tuple(found for found in metadata if isinstance(found, SourceMatch)),
+        notes=tuple(found for found in metadata if isinstance(found, NoteMatch)),
         grpc=message.HasField("grpc"),
         fraction=share,
     )
@@ -114,15 +126,48 @@ def query_match(message: route_components_pb2.QueryParameterMatcher, at: str) ->
             return QueryMatch(message.name, TextMatch(Kind.PRESENT, ""))
 
 
-def source_match(message: Any, at: str) -> SourceMatch:
-    """Decode a MetadataMatcher: ``namespace``, or ``labels`` and a label's name."""
+def metadata_match(message: Any, at: str) -> SourceMatch | NoteMatch:
+    """Decode a MetadataMatcher: of who asks, or of what a filter found out."""
     only(message, METADATA, at)
-    if message.filter != SOURCE:
-        raise RouteError(f"{at}filter {message.filter!r} is not supported, only {SOURCE!r} is")
-    only(message.value, {"string_match"}, f"{at}value.")
-    match = string_match(message.value.string_match, f"{at}value.string_match.")
     for i, segment in enumerate(message.path):
         only(segment, {"key"}, f"{at}path[{i}].")
+    if message.filter == SOURCE:
+        return source_match(message, at)
+    if not message.filter or not message.path:
+        raise RouteError(f"{at}filter and path: both are needed")
+    return NoteMatch(
+        message.filter,
+        tuple(segment.key for segment in message.path),
+        value_match(message.value, f"{at}value."),
+        message.invert,
+    )
+
+
+def value_match(message: Any, at: str) -> ValueMatch:
+    """Decode a ValueMatcher."""
+    only(message, VALUE, at)
+    match message.WhichOneof("match_pattern"):
+        case "string_match":
+            return IsText(string_match(message.string_match, f"{at}string_match."))
+        case "bool_match":
+            return IsBool(message.bool_match)
+        case "present_match":
+            return IsPresent(message.present_match)
+        case "list_match":
+            only(message.list_match, {"one_of"}, f"{at}list_match.")
+            return HasOne(value_match(message.list_match.one_of, f"{at}list_match.one_of."))
+        case "or_match":
+            inner, where = message.or_match, f"{at}or_match."
+            only(inner, {"value_matchers"}, where)
+            return IsOne(each(inner.value_matchers, f"{where}value_matchers", value_match))
+        case _:
+            raise RouteError(f"{at}match_pattern is missing")
+
+
+def source_match(message: Any, at: str) -> SourceMatch:
+    """Decode a match of who asks: ``namespace``, or ``labels`` and a label's name."""
+    only(message.value, {"string_match"}, f"{at}value.")
+    match = string_match(message.value.string_match, f"{at}value.string_match.")
     match [segment.key for segment in message.path]:
         case ["namespace"]:
             return SourceMatch(match, None, message.invert)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from waypoint.messages import Request, Response, pseudo
+from waypoint.routing.notes import NO_NOTES, NoteMatch, Notes
 from waypoint.routing.source import Source, SourceMatch
 from waypoint.routing.text import Kind, TextMatch
 
@@ -126,24 +127,35 @@ class Match:
     headers: tuple[HeaderMatch, ...] = ()
     query: tuple[QueryMatch, ...] = ()
     source: tuple[SourceMatch, ...] = ()
+    notes: tuple[NoteMatch, ...] = ()
     grpc: bool = False
     fraction: Fraction | None = None
     only_path: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        others = self.headers or self.query or self.source or self.grpc or self.fraction
-        object.__setattr__(self, "only_path", not others)
+        others = self.headers or self.query or self.source or self.notes or self.grpc
+        object.__setattr__(self, "only_path", not (others or self.fraction))
 
     def accepts(
-        self, request: Request, path: bytes, query: bytes, source: Source, drawn: float
+        self,
+        request: Request,
+        path: bytes,
+        query: bytes,
+        source: Source,
+        drawn: float,
+        *,
+        notes: Notes = NO_NOTES,
     ) -> bool:
-        """Whether a request fulfils them; path and query: the parts of its path."""
+        """Whether a request fulfils them; path and query: the parts of its path.
+
+        notes: what filters found.
+        """
         if self.path is not None and not self.path.test(path):
             return False
-        return self.only_path or self.accepts_rest(request, query, source, drawn)
+        return self.only_path or self.accepts_rest(request, query, source, drawn, notes)
 
     def accepts_rest(
-        self, request: Request, query: bytes, source: Source, drawn: float
+        self, request: Request, query: bytes, source: Source, drawn: float, notes: Notes
     ) -> bool:
         """The same, the path aside."""
         if self.fraction is not None and not self.fraction.holds(drawn):
@@ -154,6 +166,8 @@ class Match:
             return False
         if not all(condition.accepts(source) for condition in self.source):
             return False
+        if not all(condition.accepts(notes) for condition in self.notes):
+            return False
         if not self.query:
             return True
         parameters = parse_query(query)
@@ -162,7 +176,7 @@ class Match:
     def conditions(self) -> list[str]:
         """Them, for people."""
         shown = [f"path {self.path}"] if self.path else []
-        shown += [str(each) for each in (*self.headers, *self.query, *self.source)]
+        shown += [str(each) for each in (*self.headers, *self.query, *self.source, *self.notes)]
         shown += ["gRPC"] if self.grpc else []
         return shown + ([str(self.fraction)] if self.fraction else [])
 

@@ -18,6 +18,7 @@ from waypoint.routing.cors import Cors
 from waypoint.routing.domains import Domains, index_domains, without_port
 from waypoint.routing.edits import Edits
 from waypoint.routing.index import RouteIndex
+from waypoint.routing.notes import NO_NOTES, Notes
 from waypoint.routing.source import NOBODY, Source
 
 
@@ -82,20 +83,28 @@ class RouteTable:
     #: Whether who sends a request has a say in its route, and whether chance has.
     reads_source: bool = field(init=False, repr=False)
     draws: bool = field(init=False, repr=False)
+    #: Whether what filters find out has one: the route is looked for after them.
+    reads_notes: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         hosts = ((host.name, host.domains, host) for host in self.hosts)
         object.__setattr__(self, "domains", index_domains(hosts))
         matches = [route.match for host in self.hosts for route in host.routes]
         object.__setattr__(self, "reads_source", any(match.source for match in matches))
+        object.__setattr__(self, "reads_notes", any(match.notes for match in matches))
         object.__setattr__(self, "draws", any(match.fraction for match in matches))
 
     def match(
-        self, request: Request, source: Source = NOBODY, drawn: float = 0.0
+        self,
+        request: Request,
+        source: Source = NOBODY,
+        drawn: float = 0.0,
+        notes: Notes = NO_NOTES,
     ) -> Route | None:
         """The route for a request, or None (then it's answered 404).
 
-        drawn: a number from [0, 1), for routes that take a share of requests only.
+        drawn: a number from [0, 1), for routes that take a share of requests only; notes:
+        what filters found.
         """
         authority = request.authority
         host = self.domains.find(without_port(authority) if self.ignore_port else authority)
@@ -103,7 +112,7 @@ class RouteTable:
             return None
         path, _, query = request.path.partition(b"?")
         for _, route in host.index.candidates(path):
-            if route.match.accepts(request, path, query, source, drawn):
+            if route.match.accepts(request, path, query, source, drawn, notes=notes):
                 return route
         return None
 

@@ -24,6 +24,7 @@ from deploy.standalone.control.objects import (
 )
 from deploy.standalone.control.problems import Origin
 from deploy.standalone.control.routing import RouteRule, StreamRule
+from deploy.standalone.control.tokenapi import RequestAuthentication
 from deploy.standalone.control.trafficapi import DestinationRule, VirtualService
 
 WAYPOINT_CLASSES = ("tandem-waypoint", "istio-waypoint")
@@ -156,6 +157,7 @@ ClusterObject = (
     | Node
     | AuthorizationPolicy
     | PeerAuthentication
+    | RequestAuthentication
     | ServiceEntry
     | WorkloadEntry
     | VirtualService

@@ -45,6 +45,17 @@ class FieldMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimMatch:
+    """A claim of a request's token to match, by the names that lead to it; inverted: or
+    one that must not. A list matches when one of its elements does.
+    """
+
+    path: tuple[str, ...]
+    text: TextMatch
+    inverted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Whose requests are meant: of one of the namespaces (() for all), with the labels."""
 
@@ -59,13 +70,15 @@ ANYONE = Source()
 class RouteMatch:
     """Everything of it must match. rank: what sorts it before others, lowest first.
 
-    headers: HTTP/2's pseudo headers among them; port: 0 for all of the service's.
+    headers: HTTP/2's pseudo headers among them; claims: of a token that was found good;
+    port: 0 for all of the service's.
     """
 
     path: TextMatch = TextMatch(MatchKind.SEGMENTS, "/")
     headers: tuple[FieldMatch, ...] = ()
     query: tuple[FieldMatch, ...] = ()
     source: Source = ANYONE
+    claims: tuple[ClaimMatch, ...] = ()
     port: int = 0
     rank: tuple[int, ...] = ()
 

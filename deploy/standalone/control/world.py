@@ -34,6 +34,7 @@ from deploy.standalone.control.objects import (
 )
 from deploy.standalone.control.problems import Origin, Problem
 from deploy.standalone.control.selectors import Selectors
+from deploy.standalone.control.tokenapi import RequestAuthentication
 from deploy.standalone.control.trafficapi import DestinationRule, VirtualService
 from deploy.standalone.control.waypoints import (
     WaypointSettings,
@@ -67,6 +68,7 @@ class World:
     authentications: Mapping[Name, PeerAuthentication]
     envoy_filters: Mapping[Name, EnvoyFilter]
     mesh: MeshConfig | None
+    request_authentications: tuple[RequestAuthentication, ...]
     selectors: Selectors[Service]
     entry_selectors: Selectors[ServiceEntry]
     policy_selectors: Selectors[AuthorizationPolicy]
@@ -104,6 +106,7 @@ class Parts:
     authentications: dict[Name, PeerAuthentication] = field(default_factory=dict)
     envoy_filters: dict[Name, EnvoyFilter] = field(default_factory=dict)
     mesh: MeshConfig | None = None
+    request_authentications: list[RequestAuthentication] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -146,6 +149,7 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
         authentications=parts.authentications,
         envoy_filters=parts.envoy_filters,
         mesh=parts.mesh,
+        request_authentications=tuple(sorted(parts.request_authentications, key=by_name)),
         selectors=Selectors(parts.services.values()),
         entry_selectors=Selectors(parts.entries.values()),
         policy_selectors=Selectors(parts.policies.values()),
@@ -153,7 +157,9 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
     )
 
 
-def by_name(item: HttpRoute | StreamRoute | VirtualService | DestinationRule) -> Name:
+def by_name(
+    item: HttpRoute | StreamRoute | VirtualService | DestinationRule | RequestAuthentication,
+) -> Name:
     """Files don't tell which object is the oldest, so names decide what comes first."""
     return (item.namespace, item.name)
 
@@ -188,7 +194,7 @@ def place(item: ClusterObject, parts: Parts) -> None:
 
 
 def place_route(item: ClusterObject, parts: Parts) -> None:
-    """Put an object that says how requests and connections are routed."""
+    """Put an object that says what becomes of requests and connections."""
     match item:
         case HttpRoute():
             parts.routes.append(item)
@@ -202,6 +208,8 @@ def place_route(item: ClusterObject, parts: Parts) -> None:
             parts.envoy_filters[(item.namespace, item.name)] = item
         case MeshConfig():
             parts.mesh = item
+        case RequestAuthentication():
+            parts.request_authentications.append(item)
         case ReferenceGrant():
             parts.grants[item.namespace].append(item)
 

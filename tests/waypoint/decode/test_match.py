@@ -7,6 +7,7 @@ import pytest
 from tests.waypoint.decode.messages import sole
 from waypoint.errors import RouteError
 from waypoint.routing.conditions import Fraction, Match
+from waypoint.routing.notes import HasOne, IsBool, IsOne, IsPresent, IsText, NoteMatch
 from waypoint.routing.source import SourceMatch
 from waypoint.routing.text import Kind, TextMatch
 
@@ -57,7 +58,11 @@ def test_sources() -> None:
 @pytest.mark.parametrize(
     ("wanted", "named"),
     [
-        (metadata("namespace", filter="x"), "filter 'x' is not supported"),
+        (metadata("namespace", filter=""), "filter and path: both are needed"),
+        (metadata(filter="x"), "filter and path: both are needed"),
+        (metadata("a", filter="x", value={}), "match_pattern is missing"),
+        (metadata("a", filter="x", value={"null_match": {}}), "null_match"),
+        (metadata("a", filter="x", value={"list_match": {}}), "one_of.match_pattern"),
         (metadata("labels"), "path"),
         (metadata("labels", "a", "b"), "path"),
         (metadata("name"), "path"),
@@ -81,3 +86,20 @@ def test_where_a_bad_expression_is() -> None:
         RouteError, match=r"headers\[0\]\.string_match\.safe_regex\.regex: .*\?="
     ):
         match(headers=[bad])
+
+
+def test_what_filters_found() -> None:
+    text = {"string_match": {"exact": "shop"}}
+    either = {"or_match": {"value_matchers": [{"list_match": {"one_of": text}}, text]}}
+    wanted = [
+        metadata("payload", "groups", filter="jwt", value=either),
+        metadata("a", filter="x", value={"bool_match": True}, invert=True),
+        metadata("a", filter="x", value={"present_match": True}),
+    ]
+    assert match(dynamic_metadata=wanted).notes == (
+        NoteMatch(
+            "jwt", ("payload", "groups"), IsOne((HasOne(IsText(IS_SHOP)), IsText(IS_SHOP)))
+        ),
+        NoteMatch("x", ("a",), IsBool(True), invert=True),
+        NoteMatch("x", ("a",), IsPresent(True)),
+    )

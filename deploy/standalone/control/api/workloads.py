@@ -13,6 +13,7 @@ from deploy.standalone.control.istioapi import (
 )
 from deploy.standalone.control.objects import Locality
 from deploy.standalone.control.outsides import OutsideView
+from deploy.standalone.control.tokenapi import RequestAuthentication
 from deploy.standalone.control.translate.policies import policy_name, scope_of
 from deploy.standalone.control.translate.workloads import PodView
 from deploy.standalone.control.view import View
@@ -106,15 +107,19 @@ def workload_rows(view: View) -> list[Row]:
 
 
 def policy_rows(view: View) -> list[Row]:
-    """A row per AuthorizationPolicy, then one per PeerAuthentication."""
+    """A row per AuthorizationPolicy, then PeerAuthentication, RequestAuthentication."""
     everything = list(workloads(view))
-    return [
-        policy_row(policy, view, everything)
-        for _, policy in sorted(view.world.policies.items())
-    ] + [
-        authentication_row(each, view, everything)
-        for _, each in sorted(view.world.authentications.items())
-    ]
+    return (
+        [
+            policy_row(policy, view, everything)
+            for _, policy in sorted(view.world.policies.items())
+        ]
+        + [
+            authentication_row(each, view, everything)
+            for _, each in sorted(view.world.authentications.items())
+        ]
+        + [request_row(each) for each in view.world.request_authentications]
+    )
 
 
 def policy_row(policy: AuthorizationPolicy, view: View, everything: list[Workload]) -> Row:
@@ -164,6 +169,20 @@ def authentication_row(each: PeerAuthentication, view: View, everything: list[Wo
         NOTHING,
         few(held),
         "enforced" if view.authentications.in_force(each) else "not in force",
+    ]
+
+
+def request_row(each: RequestAuthentication) -> Row:
+    """One RequestAuthentication. Waypoints enforce it, not workloads."""
+    return [
+        each.namespace,
+        each.name,
+        each.key.kind,
+        ",".join(rule.issuer for rule in each.rules) or NOTHING,
+        "/".join(map(str, each.targets)) or NOTHING,
+        str(len(each.rules)),
+        NOTHING,
+        "enforced" if each.targets else "not in force",
     ]
 
 

@@ -24,6 +24,9 @@ from deploy.standalone.control.manifests.pods import (
     read_pod,
     read_service_account,
 )
+from deploy.standalone.control.manifests.requestauthentications import (
+    read_request_authentication,
+)
 from deploy.standalone.control.manifests.routes import read_route
 from deploy.standalone.control.manifests.services import read_service
 from deploy.standalone.control.manifests.streamroutes import read_tcp_route, read_tls_route
@@ -58,6 +61,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "AuthorizationPolicy": (policies.VERSIONS, policies.read_policy),
     "EnvoyFilter": (ENVOY_VERSIONS, read_envoy_filter),
     "PeerAuthentication": (policies.VERSIONS, authentications.read_authentication),
+    "RequestAuthentication": (policies.VERSIONS, read_request_authentication),
 }
 
 

@@ -6,6 +6,7 @@ from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import LABEL
 from deploy.standalone.control.manifests.texts import TOKEN, check_regex
 from deploy.standalone.control.routing import (
+    ClaimMatch,
     FieldMatch,
     MatchKind,
     RouteMatch,
@@ -19,6 +20,8 @@ PSEUDO = {"method": ":method", "scheme": ":scheme", "authority": ":authority"}
 RESERVED = {"uri", "scheme", "method", "authority"}
 KINDS = {"exact": MatchKind.EXACT, "prefix": MatchKind.PREFIX, "regex": MatchKind.REGEX}
 ANYTHING = RouteMatch()
+#: What isn't a header, among headers: a claim of the request's token, as .x or [x][y].
+CLAIMS = "@request.auth.claims"
 
 
 def read_match(fields: Fields) -> RouteMatch:
@@ -35,10 +38,18 @@ def read_match(fields: Fields) -> RouteMatch:
         for name, pseudo in PSEUDO.items()
         if (text := read_text(fields, name))
     ]
-    headers += read_fields(fields, "headers")
+    found, without = read_fields(fields, "headers"), read_fields(fields, "withoutHeaders")
+    headers += [each for each in found if not is_claim(each.name)]
     headers += [
         FieldMatch(each.name, each.text, inverted=True)
-        for each in read_fields(fields, "withoutHeaders")
+        for each in without
+        if not is_claim(each.name)
+    ]
+    claims = [
+        ClaimMatch(claim_path(each.name), each.text, inverted=inverted)
+        for inverted, group in ((False, found), (True, without))
+        for each in group
+        if is_claim(each.name)
     ]
     namespace = fields.text("sourceNamespace")
     if namespace and not LABEL.fullmatch(namespace):
@@ -49,6 +60,7 @@ def read_match(fields: Fields) -> RouteMatch:
         headers=tuple(headers),
         query=tuple(read_fields(fields, "queryParams")),
         source=source,
+        claims=tuple(claims),
         port=fields.integer("port", 0, 1, 65535),
     )
     fields.end()
@@ -60,12 +72,28 @@ def read_fields(fields: Fields, name: str) -> list[FieldMatch]:
     inner = fields.child(name)
     found = []
     for key in sorted(inner.values):
-        if not TOKEN.fullmatch(key):
+        if name != "queryParams" and is_claim(key):
+            if not all(claim_path(key)):
+                inner.wrong(key, f"name the claim: {CLAIMS}.name, or {CLAIMS}[name][inner]")
+        elif not TOKEN.fullmatch(key):
             inner.wrong(key, f"{key!r} can't be the name of one")
         if name != "queryParams" and key in RESERVED:
             inner.wrong(key, f"is no header: use the match's own field {key}")
         found.append(FieldMatch(key, read_text(inner, key) or TextMatch(MatchKind.PRESENT)))
     return found
+
+
+def is_claim(name: str) -> bool:
+    """Whether a claim is meant, and no header."""
+    return name.lower().startswith(CLAIMS)
+
+
+def claim_path(name: str) -> tuple[str, ...]:
+    """The names that lead to a claim; one is empty where that can't be read."""
+    said = name[len(CLAIMS) :]
+    if said.startswith("[") and said.endswith("]"):
+        return tuple(said[1:-1].split("]["))
+    return tuple(said[1:].split(".")) if said.startswith(".") else ("",)
 
 
 def read_text(fields: Fields, name: str) -> TextMatch | None:

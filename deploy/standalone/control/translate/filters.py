@@ -31,12 +31,13 @@ from deploy.standalone.control.translate.managers import (
 )
 from deploy.standalone.control.translate.sight import Found, Sight
 from deploy.standalone.control.translate.targets import gateways_meant, meant_by
+from deploy.standalone.control.translate.tokens import find_tokens
 from deploy.standalone.control.world import Name, World
 
 Maker = Callable[[Sight], Found]
 
 #: In the order in which a request meets them.
-MAKERS: tuple[Maker, ...] = (find_custom, find_authorization)
+MAKERS: tuple[Maker, ...] = (find_tokens, find_custom, find_authorization)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from envoy.config.route.v3 import route_components_pb2 as envoy
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
-from envoy.type.matcher.v3.value_pb2 import ValueMatcher
+from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 
 from deploy.standalone.control.routing import (
+    ClaimMatch,
     FieldMatch,
     MatchKind,
     RouteMatch,
@@ -20,6 +21,8 @@ from deploy.standalone.control.routing import (
 
 #: Who asks, as the waypoint proves it: path "namespace", or "labels" and a name.
 SOURCE_FILTER = "tandem.io/source"
+#: Who looks at tokens, and where among what it finds the claims are.
+TOKENS, PAYLOAD = "envoy.filters.http.jwt_authn", "payload"
 
 
 def envoy_match(match: RouteMatch, namespaces: tuple[str, ...] = ()) -> Any:
@@ -46,6 +49,7 @@ def envoy_match(match: RouteMatch, namespaces: tuple[str, ...] = ()) -> Any:
         else:
             found.string_match.CopyFrom(string_matcher(parameter.text))
     message.dynamic_metadata.extend(source_matchers(match.source, namespaces))
+    message.dynamic_metadata.extend(map(claim_matcher, match.claims))
     return message
 
 
@@ -83,6 +87,20 @@ def source_matchers(source: Source, namespaces: tuple[str, ...]) -> list[Any]:
     for name, value in sorted(source.labels.items()):
         found.append(metadata_matcher(("labels", name), StringMatcher(exact=value)))
     return found
+
+
+def claim_matcher(claim: ClaimMatch) -> Any:
+    """A match of a claim, or of one of a list."""
+    if claim.text.kind is MatchKind.PRESENT:
+        value = ValueMatcher(present_match=True)
+    else:
+        text = ValueMatcher(string_match=string_matcher(claim.text))
+        listed = ValueMatcher(list_match=ListMatcher(one_of=text))
+        value = ValueMatcher(or_match=OrMatcher(value_matchers=[listed, text]))
+    message = MetadataMatcher(filter=TOKENS, value=value, invert=claim.inverted)
+    for key in (PAYLOAD, *claim.path):
+        message.path.add(key=key)
+    return message
 
 
 def metadata_matcher(path: tuple[str, ...], text: Any) -> Any:

@@ -7,6 +7,7 @@ from tests.deploy.standalone.control.helpers import (
     authentication,
     deployment,
     entry,
+    istio,
     policy,
     service,
     workload_entry,
@@ -73,6 +74,26 @@ def test_peer_authentications_say_who_is_strict() -> None:
     assert "web-" in held["default"]
     assert "api-" in held["default"]
     assert held["young"] == "-"
+
+
+def test_request_authentications_say_whose_tokens_are_taken() -> None:
+    target = "targetRefs: [{kind: Service, name: web}]\n"
+    (attached, loose) = rows(
+        "policies",
+        PLAIN,
+        tokens(f"{target}jwtRules: [{{issuer: https://i}}, {{issuer: https://j}}]", "a"),
+        tokens("jwtRules: []", "b"),
+    )
+    assert (attached["KIND"], attached["ACTION"]) == (
+        "RequestAuthentication",
+        "https://i,https://j",
+    )
+    assert (attached["SCOPE"], attached["STATE"]) == ("Service web", "enforced")
+    assert (loose["ACTION"], loose["STATE"]) == ("-", "not in force")
+
+
+def tokens(spec: str, name: str) -> str:
+    return istio("security", "RequestAuthentication", name, spec, "shop", "")
 
 
 def test_policies_say_whom_they_hold_for() -> None:
