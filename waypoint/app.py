@@ -21,6 +21,7 @@ from waypoint.health_driver import HealthDriver
 from waypoint.log_writer import LogWriter
 from waypoint.metrics.pages import PAGE, metrics_server, page_of, source_of
 from waypoint.server import IDENTITY_PORT, SANDWICHED, IdentityServer, PeerQuery
+from waypoint.slicer import Slicer
 from waypoint.sockets import peer_of
 from waypoint.stats import Stats
 from waypoint.targets import Targets
@@ -77,7 +78,9 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         stack.callback(log.flush)
         targets = Targets(
             state=state,
-            clusters=Clusters(state, home=own_uid(config), now=loop.time),
+            clusters=Clusters(
+                state, home=own_uid(config), now=loop.time, later=Slicer(loop).add
+            ),
             namespace=config.proxy.pod_namespace,
             gateway=config.gateway_name,
             network=config.network,

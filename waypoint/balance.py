@@ -14,6 +14,7 @@ from waypoint.balancing.draws import split
 from waypoint.balancing.host import Balancer, H
 from waypoint.balancing.policies import LeastRequestPolicy, Panic, Policy
 from waypoint.balancing.priorities import Health, locality_share, priority_loads
+from waypoint.balancing.slices import Slices, at_once
 from waypoint.balancing.slow_start import Ramp
 from ztunnel_compat.model import Locality
 
@@ -108,6 +109,11 @@ class Balance(Generic[H]):
 
 
 def balanced(candidates: Sequence[Candidate[H]], rules: Rules) -> Balance[H]:
+    """Put a balance together at once; see balancing."""
+    return at_once(balancing(candidates, rules))
+
+
+def balancing(candidates: Sequence[Candidate[H]], rules: Rules) -> Slices[Balance[H]]:
     """Put a balance together; priorities must have no gaps."""
     count = max((c.priority for c in candidates), default=-1) + 1
     levels: list[list[Candidate[H]]] = [[] for _ in range(count)]
@@ -121,7 +127,7 @@ def balanced(candidates: Sequence[Candidate[H]], rules: Rules) -> Balance[H]:
             continue
         for part, shares in parts(level, rules, panic=load.panic):
             chosen += [host for host, _ in shares]
-            made = balancer(rules.policy, shares, rules.start, rules.ramp)
+            made = yield from balancer(rules.policy, shares, rules.start, rules.ramp)
             groups.append((load.share * part, made))
     return Balance(groups, tuple(chosen), hashed=hashes(rules.policy))
 

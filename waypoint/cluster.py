@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from waypoint.balance import ATTEMPTS, Balance, Candidate, Rules, balanced
+from waypoint.balance import ATTEMPTS, Balance, Candidate, Rules, balancing
+from waypoint.balancing.build import hashes
+from waypoint.balancing.slices import Slices, at_once
 from waypoint.cluster_settings import DEFAULTS, ClusterSettings, Protocol
 from waypoint.member import Member
 from waypoint.resilience.breakers import Breakers
@@ -18,6 +20,7 @@ from ztunnel_compat.model import Extension, Locality, Workload
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
+    from waypoint.upstream import Upstream
 
 NOWHERE = Locality()
 
@@ -41,13 +44,14 @@ class Cluster:
     known: the name leads to a service or workload. speaks: whether the service's port
     says HTTP/2 or HTTP/1.1, None: it doesn't. source: what settings were made of;
     error: why newer ones aren't in force, or empty. now and drawn: a clock and random
-    numbers from [0, 1).
+    numbers from [0, 1). later: has a step called until it answers True, None: nobody
+    does, and tables of hashes are made when they are asked for.
     """
 
     __slots__ = (
-        "breakers", "called", "current", "drawn", "error", "hostname", "known", "localities",
-        "members", "name", "namespace", "now", "outliers", "port", "queue", "settings",
-        "source", "speaks", "subset", "traffic", "users",
+        "breakers", "building", "called", "current", "drawn", "error", "hostname", "known",
+        "later", "localities", "members", "name", "namespace", "now", "outliers", "port",
+        "queue", "settings", "source", "speaks", "stale", "subset", "traffic", "users",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +64,7 @@ class Cluster:
         subset: str = "",
         now: Callable[[], float],
         drawn: Callable[[], float],
+        later: Callable[[Callable[[], bool]], None] | None = None,
     ) -> None:
         self.namespace = namespace
         self.name = name
@@ -68,6 +73,7 @@ class Cluster:
         self.subset = subset
         self.now = now
         self.drawn = drawn
+        self.later = later
         self.known = False
         #: The labels of its service, as metrics have them.
         self.called: Labels = called(None)
@@ -80,6 +86,9 @@ class Cluster:
         self.localities: Mapping[Locality, int] | None = None
         #: None: something has changed since, so that it has to be made anew.
         self.current: Balance[Member] | None = None
+        #: The next one, while it is made in slices; and whether it is old already.
+        self.building: Slices[Balance[Member]] | None = None
+        self.stale = False
         self.breakers = Breakers(DEFAULTS.breakers)
         #: Requests that wait for one of as many connections as there may be.
         self.queue: deque[Exchange] = deque()
@@ -106,16 +115,33 @@ class Cluster:
     def balance(self) -> Balance[Member]:
         """Who may be chosen now."""
         if self.current is None:
-            settings = self.settings
-            candidates = [
-                Candidate(member, member.priority, member.locality, member.healthy)
-                for member in self.members.values()
-            ]
-            self.current = balanced(
-                candidates,
-                Rules(settings.policy, settings.panic, self.localities, self.now, self.drawn()),
-            )
+            # One that is being made is old where more has changed.
+            building = self.building if not self.stale else None
+            self.current = at_once(building or self.begin())
+            self.building, self.stale = None, False
         return self.current
+
+    def begin(self) -> Slices[Balance[Member]]:
+        """Start to put a balance together, of what there is now."""
+        settings = self.settings
+        candidates = [
+            Candidate(member, member.priority, member.locality, member.healthy)
+            for member in self.members.values()
+        ]
+        rules = Rules(settings.policy, settings.panic, self.localities, self.now, self.drawn())
+        return balancing(candidates, rules)
+
+    def step(self) -> bool:
+        """Make a little more of the next balance; whether there is no more to make."""
+        if self.building is None:
+            return True
+        try:
+            next(self.building)
+        except StopIteration as done:
+            self.current = done.value
+            self.building = self.begin() if self.stale else None
+            self.stale = False
+        return self.building is None
 
     def pick(
         self,
@@ -129,7 +155,27 @@ class Cluster:
         drawn: a random number from [0, 1); hash_key: what requests of one session
         share. Where all were tried and another try is wanted, ask without tried.
         """
-        return (self.current or self.balance).pick(drawn, tried, hash_key, attempts)
+        balance = self.current or self.balance
+        member = balance.pick(drawn, tried, hash_key, attempts)
+        if self.building is not None and member is not None and not member.users:
+            # An old table in force: whoever has left it by now was as good as tried.
+            gone = [other for other in balance.endpoints if not other.users]
+            member = balance.pick(drawn, (*tried, *gone), hash_key, attempts)
+        return member
+
+    def member(self, label: str) -> Member | None:
+        """The member of this address and port, None: it is none."""
+        host, _, port = label.rpartition(":")
+        number = int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0
+        return self.members.get((host.strip("[]"), number))
+
+    def take_idle(self, tried: Collection[object]) -> Upstream | None:
+        """An idle HTTP/1.1 connection to a member that wasn't tried, or None."""
+        for member in self.members.values():
+            upstream = None if member in tried else member.take()
+            if upstream is not None:
+                return upstream
+        return None
 
     def next_waiting(self) -> Exchange | None:
         """The request that has waited longest for a connection, if any still does."""
@@ -140,8 +186,17 @@ class Cluster:
         return None
 
     def changed(self) -> None:
-        """Who may be chosen is to be looked at again."""
-        self.current = None
+        """Who may be chosen is to be looked at again.
+
+        Tables of hashes take long to make: the old one holds until the next is there.
+        """
+        if self.later is None or not hashes(self.settings.policy):
+            self.current = self.building = None
+        elif self.building is not None:
+            self.stale = True
+        else:
+            self.building = self.begin()
+            self.later(self.step)
 
     def configure(self, settings: ClusterSettings) -> None:
         """Other settings from now on; counts and ejections stay."""

@@ -16,6 +16,8 @@ from waypoint.resilience.outlier import OutlierSettings
 LEAST_REQUEST = LeastRequestPolicy()
 PANIC = Panic()
 UNBROKEN = BreakerSettings()
+#: Longer than anything lives, in seconds.
+FOREVER = float(1 << 40)
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -29,23 +31,47 @@ class Protocol(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Pings:
+    """HTTP/2's keepalive, in seconds: between PINGs, longer at random by so much, and for
+    an answer.
+    """
+
+    interval: float
+    timeout: float
+    jitter_percent: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
     """Connections that carry HTTP; times in seconds, None: no limit, unless said.
 
     protocol: None: by the service port's. max_requests: on one connection, 0: any
-    number. idle_timeout: without a request; None: the worker's own. streams: at a time
-    on one HTTP/2 connection; stream_window, connection_window: HTTP/2's, in bytes; None
-    for these: the codec's own.
+    number. idle_timeout: without a request, 0: any time; None: the worker's own.
+    max_connection_duration: it takes no requests then, and ends after those it has.
+    streams: at a time on one HTTP/2 connection; stream_window, connection_window:
+    HTTP/2's, in bytes; None for these: the codec's own. pings: HTTP/2's; None: none.
     """
 
     protocol: Protocol | None = None
     max_requests: int = 0
     idle_timeout: float | None = None
     max_connection_duration: float | None = None
-    max_stream_duration: float | None = None
     streams: int | None = None
     stream_window: int | None = None
     connection_window: int | None = None
+    pings: Pings | None = None
+
+    def idle(self, default: float) -> float:
+        """Seconds that a connection may be kept without a request; default: where nothing
+        is said.
+        """
+        if self.idle_timeout is None:
+            return default
+        return self.idle_timeout or FOREVER
+
+    def end(self, now: float) -> float:
+        """Until when a connection that is made now takes requests."""
+        return now + (self.max_connection_duration or FOREVER)
 
 
 PLAIN = HttpSettings()

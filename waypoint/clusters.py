@@ -17,7 +17,7 @@ from waypoint.balancing.locality import Place, distribution, failover_priority, 
 from waypoint.cluster import Cluster, Spot
 from waypoint.cluster_settings import DEFAULTS, ClusterSettings
 from waypoint.decode_cluster import TYPE_URL, decode_cluster
-from waypoint.errors import ClusterError
+from waypoint.errors import RouteError
 from ztunnel_compat.istio_labels import called
 from ztunnel_compat.labels import workload_labels
 from ztunnel_compat.model import (
@@ -66,7 +66,8 @@ class Clusters:
     """Every cluster in use, kept current.
 
     home: uid of the workload that this waypoint is, for what is near. now and drawn: a
-    clock in seconds, only ever growing, and random numbers from [0, 1).
+    clock in seconds, only ever growing, and random numbers from [0, 1). later: see
+    Cluster.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Clusters:
         home: str = "",
         now: Callable[[], float] = time.monotonic,
         drawn: Callable[[], float] = random.random,
+        later: Callable[[Callable[[], bool]], None] | None = None,
     ) -> None:
         self.state = state
         self.home = home
         self.now = now
         self.drawn = drawn
+        self.later = later
         self.clusters: dict[tuple[str, str], Cluster] = {}
         #: What a cluster's endpoints follow: hostname (or uid) → its clusters.
         self.followers: dict[str, set[Cluster]] = {}
@@ -108,7 +111,14 @@ class Clusters:
     ) -> Cluster:
         """Start to keep a cluster current."""
         cluster = Cluster(
-            namespace, name, port, hostname, subset=subset, now=self.now, drawn=self.drawn
+            namespace,
+            name,
+            port,
+            hostname,
+            subset=subset,
+            now=self.now,
+            drawn=self.drawn,
+            later=self.later,
         )
         self.clusters[namespace, name] = cluster
         self.followers.setdefault(hostname, set()).add(cluster)
@@ -177,9 +187,9 @@ class Clusters:
             return
         try:
             if source.type_url != TYPE_URL:
-                raise ClusterError(f"holds {source.type_url!r}, not {TYPE_URL!r}")
+                raise RouteError(f"holds {source.type_url!r}, not {TYPE_URL!r}")
             cluster.configure(decode_cluster(source.value))
-        except ClusterError as error:
+        except RouteError as error:
             cluster.error = str(error)
             logger.error("cluster %s: %s", cluster.name, error)
 

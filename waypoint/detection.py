@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import cast
 
 from waypoint.downstream import Downstream
 from waypoint.http2.downstream import Http2Downstream
 from waypoint.layers.sniff import Kind, kind_of, kind_of_http, server_name
+from waypoint.sockets import reset
 from waypoint.targets import Target
 from waypoint.tcp import relay_to
 from waypoint.worker import Caller, Worker
 from ztunnel_compat.model import AppProtocol
+
+logger = logging.getLogger(__name__)
 
 #: Ports on which a client always speaks first, in one HTTP or the other.
 HTTP = frozenset({AppProtocol.HTTP11, AppProtocol.HTTP2, AppProtocol.GRPC})
@@ -22,6 +26,8 @@ class Undecided(asyncio.Protocol):
 
     Where the port doesn't say that it is HTTP, the server may be the one to speak first:
     so a client that says nothing for a moment gets its bytes relayed. That is counted.
+    A port with routes or filters for requests waits for the client; and with filters,
+    what isn't HTTP is refused, since it would go past them.
     """
 
     __slots__ = (
@@ -47,7 +53,7 @@ class Undecided(asyncio.Protocol):
         worker = self.worker
         worker.undecided.add(self)
         worker.wheel.set(self, self.deadline)
-        if self.target.protocol not in HTTP:
+        if not (self.target.protocol in HTTP or self.target.expects_http):
             self.timer = worker.loop.call_later(worker.limits.detect, self.give_up)
 
     def data_received(self, data: bytes) -> None:
@@ -106,6 +112,19 @@ class Undecided(asyncio.Protocol):
 
     def relay(self, name: str) -> None:
         """Pass bytes on, to where the server's name leads."""
+        if not self.target.takes_bytes:
+            if not self.first:
+                self.transport.close()
+                return
+            self.worker.stats.refuse("not_http")
+            logger.warning(
+                "refused a connection to port %d of %s: it isn't HTTP, which the port's "
+                "filters are for; name the port tcp if it shouldn't be",
+                self.target.port,
+                self.target.name,
+            )
+            reset(self.transport)
+            return
         relay = relay_to(self.worker, self.caller, self.target, self.transport, name)
         if relay is None:
             return

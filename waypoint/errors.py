@@ -1,8 +1,7 @@
 """What can go wrong in the waypoint.
 
 WaypointError
-├── RouteError     a RouteConfiguration that can't be honoured in full
-├── ClusterError   a Cluster that can't be honoured in full
+├── RouteError     configuration of routes, filters or clusters that can't be honoured
 ├── MessageError   an HTTP message that must not be passed on
 ├── InquiryError   a filter asked somebody and got no answer
 ├── KeysError      a key set that can't be used (filters.jwt.keys)
@@ -17,11 +16,7 @@ class WaypointError(Exception):
 
 
 class RouteError(WaypointError):
-    """A route can't be honoured; the message names the field and the value."""
-
-
-class ClusterError(WaypointError):
-    """A cluster can't be honoured; the message names the field and the value."""
+    """A message can't be honoured in full; what is said names the field and the value."""
 
 
 class InquiryError(WaypointError):

@@ -38,6 +38,7 @@ from waypoint.resilience.replay import Replay
 from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
 from waypoint.routing import Forward, affinity
+from waypoint.routing.session import remembered, reminder
 from waypoint.shadow import Shadow
 from waypoint.timeouts import expired, start_timer, stop_timers, watch
 from waypoint.upstream import connect
@@ -58,9 +59,9 @@ class Exchange:
         "answered", "as_it_is", "cluster", "complete", "deadline", "down", "early", "endpoint",
         "exhausted", "failure", "fresh_only", "grpc_status", "hash_key", "http2", "idle",
         "kept", "more", "moved", "over", "passage", "pause", "pending", "plan", "policy", "raw",
-        "request_id", "responded", "retries", "retrying", "sent", "shadows", "started",
-        "status", "taps", "timer", "trailers", "tried", "try_timer", "tunnel", "up", "upstream",
-        "visited", "waits", "wall", "way", "worker", "wrote",
+        "request_id", "responded", "retries", "retrying", "sent", "session", "shadows",
+        "started", "status", "taps", "timer", "trailers", "tried", "try_timer", "tunnel", "up",
+        "upstream", "visited", "waits", "wall", "way", "worker", "wrote",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
@@ -113,6 +114,9 @@ class Exchange:
         self.try_timer: asyncio.TimerHandle | None = None
         #: What requests of one session share, where the route says so.
         self.hash_key: int | None = None
+        #: The endpoint that the client had, where the route keeps it there; None: it
+        #: doesn't.
+        self.session: str | None = None
         #: Copies, whose answers nobody waits for.
         self.shadows: list[Exchange] = []
         #: A reused connection failed: the next one has to be new.
@@ -148,6 +152,13 @@ class Exchange:
             assert plan.route is not None
             assert isinstance(plan.route.action, Forward)
             way = ways[plan.route.action.choose(self.worker.random())]
+        assert plan.route is not None
+        action = plan.route.action
+        assert isinstance(action, Forward)
+        if action.session is not None:
+            self.session = had = remembered(plan.head.request, action.session, time.time())
+            # Weights are for who has no endpoint yet.
+            way = next((each for each in ways if had and each.cluster.member(had)), way)
         self.way = way
         cluster = self.cluster = way.cluster
         http2 = cluster.http2
@@ -156,9 +167,6 @@ class Exchange:
         if http2:
             self.http2 = True
             self.raw = False
-        assert plan.route is not None
-        action = plan.route.action
-        assert isinstance(action, Forward)
         self.policy = action.retry
         if plan.mirrors:
             self.raw = False
@@ -277,7 +285,8 @@ class Exchange:
         """An endpoint; one that failed before only when there is no other."""
         drawn = self.worker.random()
         if not self.tried:
-            return cluster.pick(drawn, self.hash_key)
+            had = cluster.member(self.session) if self.session else None
+            return had if had and had.healthy else cluster.pick(drawn, self.hash_key)
         assert self.policy is not None
         other = cluster.pick(
             drawn, self.hash_key, self.tried, self.policy.host_selection_attempts
@@ -315,7 +324,8 @@ class Exchange:
     def connect(self, endpoint: Member) -> None:
         """Have a connection made; what comes of the body meanwhile stays with the client.
 
-        Of HTTP/1.1's there may be so many at a time; beyond that, requests wait for one.
+        There may be so many at a time; beyond that, requests wait for one, or for a
+        stream on one (see join).
         """
         breaker = endpoint.cluster.breakers.default
         if not breaker.take(Resource.PENDING):
@@ -330,6 +340,10 @@ class Exchange:
         elif breaker.has_room(Resource.CONNECTIONS):
             breaker.take(Resource.CONNECTIONS)
             self.worker.tasks.spawn(connect(self.worker, endpoint, self), "connect")
+        elif (upstream := endpoint.cluster.take_idle(self.tried)) is not None:
+            self.moved_to(upstream.endpoint)
+            upstream.begin(self)
+            self.down.release(CONNECTING)
         else:
             endpoint.cluster.queue.append(self)
 
@@ -456,11 +470,22 @@ class Exchange:
         self.moved = True
         if self.try_timer is not None:
             self.stop_try()
+        if self.session is not None:
+            self.remind()
         if not self.plan.changes and not self.more:
             return head
         assert self.way is not None
         response = changed_response(response_of(head), self.plan, self.way, self.more)
         return altered(head, response)
+
+    def remind(self) -> None:
+        """Have the client remember its endpoint, where that is another than before."""
+        action = self.plan.route.action if self.plan.route is not None else None
+        endpoint = self.endpoint
+        if endpoint is None or endpoint.label == self.session:
+            return
+        if isinstance(action, Forward) and action.session is not None:
+            self.more = (*self.more, reminder(action.session, endpoint.label, time.time()))
 
     def respond_whole(self, head: ResponseHead, data: bytes, length: int) -> None:
         """A whole response: data, of which the head is the first length bytes."""

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from waypoint.clusters import Cluster, Clusters
+from waypoint.http2.probe import status_of
 from waypoint.member import Member
 from waypoint.resilience.health import (
     GrpcCheck,
@@ -20,6 +21,7 @@ from waypoint.resilience.health import (
 )
 from ztunnel_compat.runtime.tasks import Tasks
 
+USER_AGENT = b"tandem-health-check"
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r]")
 #: Bytes of a response's head, or of what a TCP check waits for.
 MOST = 64 * 1024
@@ -59,6 +61,8 @@ async def probe(health: HealthCheck, host: str, port: int, name: str) -> Result:
     try:
         async with asyncio.timeout(health.timeout):
             match health.check:
+                case HttpCheck(http2=True):
+                    return await probe_http2(health.check, host, port, name)
                 case HttpCheck():
                     return await probe_http(health.check, host, port, name)
                 case TcpCheck():
@@ -77,9 +81,9 @@ async def probe_http(check: HttpCheck, host: str, port: int, name: str) -> Resul
     with closing(writer):
         fields = b"".join(b"%b: %b\r\n" % field for field in check.fields)
         writer.write(
-            b"%b %b HTTP/1.1\r\nhost: %b\r\nuser-agent: tandem-health-check\r\n"
+            b"%b %b HTTP/1.1\r\nhost: %b\r\nuser-agent: %b\r\n"
             b"connection: close\r\n%b\r\n"
-            % (check.method, check.path, check.host or name.encode(), fields)
+            % (check.method, check.path, check.host or name.encode(), USER_AGENT, fields)
         )
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -89,6 +93,19 @@ async def probe_http(check: HttpCheck, host: str, port: int, name: str) -> Resul
             status = int(line[1])
             if status >= 200 or status == 101:
                 return check.verdict(status)
+
+
+async def probe_http2(check: HttpCheck, host: str, port: int, name: str) -> Result:
+    """The same over HTTP/2."""
+    headers = [
+        (b":method", check.method),
+        (b":scheme", b"http"),
+        (b":path", check.path),
+        (b":authority", check.host or name.encode()),
+        (b"user-agent", USER_AGENT),
+        *check.fields,
+    ]
+    return check.verdict(await status_of(host, port, headers))
 
 
 async def probe_tcp(check: TcpCheck, host: str, port: int) -> Result:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from waypoint.exchange import Exchange
     from waypoint.http2.upstream import Http2Upstream, Opening
     from waypoint.upstream import Upstream
 
@@ -18,10 +20,11 @@ class Endpoint:
     idle: HTTP/1.1 connections without a request, the last used at the end (LIFO: a
     connection that just worked is the least likely to have been closed).
     shared: HTTP/2 connections, the first of which that has room gets the next request,
-    so that there are no more of them than the requests under way need.
+    so that there are no more of them than the requests under way need; queue: requests
+    that wait for room on one of them, since there may be no more.
     """
 
-    __slots__ = ("host", "idle", "label", "opening", "port", "shared", "users")
+    __slots__ = ("host", "idle", "label", "opening", "port", "queue", "shared", "users")
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
@@ -30,6 +33,7 @@ class Endpoint:
         self.label = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.idle: list[Upstream] = []
         self.shared: list[Http2Upstream] = []
+        self.queue: deque[Exchange] = deque()
         #: The HTTP/2 connection that is being made, which requests wait for.
         self.opening: Opening | None = None
         #: How many clusters it is in; with none, nothing is kept idle.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import struct
 
+from waypoint.cluster_settings import Keepalive
 from ztunnel_compat.peer import PEER_QUERY_LEVEL, PEER_QUERY_OPTION
+
+logger = logging.getLogger(__name__)
 
 #: Room for an answer of a newer kernel part than this one.
 ANSWER_ROOM = 128
@@ -40,6 +44,28 @@ def reset(transport: asyncio.Transport) -> None:
             # It is gone already.
             pass
     transport.abort()
+
+
+def keep_alive(transport: asyncio.Transport, keepalive: Keepalive | None) -> None:
+    """Have the system ask a silent peer whether it is there; None: don't.
+
+    A connection through a tunnel has no socket of its own: the tunnel has.
+    """
+    connection = transport.get_extra_info("socket")
+    if keepalive is None or connection is None:
+        return
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPCNT, keepalive.probes),
+            (socket.TCP_KEEPIDLE, keepalive.time),
+            (socket.TCP_KEEPINTVL, keepalive.interval),
+        ):
+            if value is not None:
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError as error:
+        # It is gone already, or the system takes no such number.
+        logger.warning("tcp_keepalive %s: %s", keepalive, error)
 
 
 def show_address(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:

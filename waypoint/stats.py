@@ -25,11 +25,14 @@ class Stats:
     stray_bytes: int = 0
     #: HTTP/2 connections ended for what their peer did.
     http2_faults: int = 0
+    #: HTTP/2 connections to endpoints that answered no PING in time.
+    keepalive_timeouts: int = 0
     #: Connections whose client said nothing in time to tell the protocol by.
     detection_timeouts: int = 0
     access_log_dropped: int = 0
     #: Connections refused, by why: no_peer, not_redirected, unknown_target,
-    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route, policy.
+    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route, policy,
+    #: not_http.
     refused: dict[str, int] = field(default_factory=dict)
     #: Answers of our own, by the access log's details.
     local: dict[str, int] = field(default_factory=dict)

@@ -72,11 +72,20 @@ class StreamTable:
                 return chain
         return self.default
 
+    @property
+    def chains(self) -> list[StreamChain]:
+        """All of them."""
+        chains = [*self.exact.values(), *(chain for _, chain in self.suffixes)]
+        return chains + ([self.default] if self.default is not None else [])
+
+    @property
+    def guarded(self) -> bool:
+        """Whether no connection passes without being asked about."""
+        return all(chain.access for chain in self.chains)
+
     def cluster_names(self) -> frozenset[str]:
         """Every cluster that a chain names."""
-        chains = [*self.exact.values(), *(chain for _, chain in self.suffixes)]
-        chains += [self.default] if self.default is not None else []
-        forwards = [chain.forward for chain in chains]
+        forwards = [chain.forward for chain in self.chains]
         return frozenset(cluster.name for each in forwards for cluster in each.clusters)
 
 

@@ -19,6 +19,7 @@ from waypoint.compiled import (
     extension,
 )
 from waypoint.filters.chain import NO_CHAIN, Chain
+from waypoint.filters.rbac.engine import Rbac
 from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing import (
     Forward,
@@ -80,6 +81,24 @@ class Target:
     generation: int = 1
     error: str = ""
     identity: str = ""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether what isn't HTTP may pass: it meets no filter for requests, so only where
+        there are none, or policies alone, which are there for bytes too.
+        """
+        policies = all(isinstance(placed.filter, Rbac) for placed in self.chain.filters)
+        guarded = self.streams is not None and self.streams.guarded
+        return not self.chain.filters or (policies and guarded)
+
+    @property
+    def expects_http(self) -> bool:
+        """Whether somebody wrote routes or filters for requests, and nothing for bytes.
+
+        Then a client that says nothing hasn't asked yet; elsewhere it may wait for a
+        server that speaks first.
+        """
+        return not self.takes_bytes or (self.source is not None and self.streams is None)
 
     def stream_chain(self, name: str) -> StreamChain | None:
         """What applies to bytes that aren't HTTP, or None: nothing, they go nowhere.

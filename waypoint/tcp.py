@@ -21,7 +21,7 @@ from waypoint.filters.verdicts import Refusal
 from waypoint.member import Member
 from waypoint.resilience.breakers import Resource
 from waypoint.resilience.outlier import Outcome
-from waypoint.sockets import reset, show_address
+from waypoint.sockets import keep_alive, reset, show_address
 from waypoint.streams import StreamChain
 from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
@@ -110,7 +110,7 @@ class Relay:
 
     __slots__ = (
         "active", "attempts", "caller", "client", "cluster", "counted", "deadline", "details",
-        "early", "endpoint", "failed_at", "failure", "labels", "local", "name", "over",
+        "early", "endpoint", "ends", "failed_at", "failure", "labels", "local", "name", "over",
         "server", "started", "tick", "told", "wall", "worker",
     )  # fmt: skip
 
@@ -143,6 +143,8 @@ class Relay:
         self.active = False
         self.over = False
         self.deadline = self.started + worker.limits.idle
+        #: How long it may be there, whatever moves.
+        self.ends = cluster.settings.http.end(self.started)
         self.tick = 0
 
     def start(self, transport: asyncio.Transport) -> None:
@@ -154,7 +156,7 @@ class Relay:
         self.worker.loop.call_soon(self.pause_client)
         self.worker.relays.add(self)
         self.worker.stats.tcp_connections += 1
-        self.worker.wheel.set(self, self.deadline)
+        self.worker.wheel.set(self, min(self.deadline, self.ends))
         self.worker.tasks.spawn(self.connect(), "connect")
 
     def refuse(self, details: str) -> None:
@@ -207,6 +209,7 @@ class Relay:
                     self.failed_at = endpoint
             else:
                 endpoint.report(Outcome.CONNECTED)
+                keep_alive(side.transport, cluster.settings.keepalive)
                 self.join(side)
                 return
         if not self.over:
@@ -270,9 +273,9 @@ class Relay:
         if self.active:
             self.active = False
             self.deadline = now + self.worker.limits.idle
-        if now < self.deadline:
-            return self.deadline
-        self.break_off("SI")
+        if now < self.deadline and now < self.ends:
+            return min(self.deadline, self.ends)
+        self.break_off("SI" if now < self.ends else "DT")
         return None
 
     def tell(self) -> None:

@@ -18,7 +18,7 @@ from waypoint.layers.response import ResponseHead, broken, parse_response, respo
 from waypoint.member import Member
 from waypoint.replies import BROKEN, TERMINATED
 from waypoint.resilience.breakers import Resource
-from waypoint.sockets import show_address
+from waypoint.sockets import keep_alive, show_address
 from waypoint.worker import Worker
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Upstream(asyncio.Protocol):
     """One connection to an endpoint."""
 
     __slots__ = (
-        "body", "chunking", "cluster", "deadline", "endpoint", "exchange", "head",
+        "body", "chunking", "cluster", "deadline", "endpoint", "ends", "exchange", "head",
         "interims", "key", "local", "part", "partial", "searched", "served", "tick",
         "transport", "tunnel", "worker",
     )  # fmt: skip
@@ -64,6 +64,8 @@ class Upstream(asyncio.Protocol):
         self.cluster: Cluster | None = None
         self.part = ""
         self.deadline = 0.0
+        #: When it takes no more requests.
+        self.ends = endpoint.cluster.settings.http.end(worker.time())
         self.tick = 0
 
     # From the transport
@@ -74,7 +76,8 @@ class Upstream(asyncio.Protocol):
         transport.set_write_buffer_limits(high=self.worker.limits.write_buffer)
         self.local = show_address(transport.get_extra_info("sockname"))
         self.worker.stats.upstream_connections += 1
-        self.worker.wheel.set(self, self.worker.time() + self.idle)
+        keep_alive(transport, self.endpoint.cluster.settings.keepalive)
+        self.worker.wheel.set(self, min(self.worker.time() + self.idle, self.ends))
 
     def data_received(self, data: bytes) -> None:
         """Take a response's bytes."""
@@ -295,6 +298,10 @@ class Upstream(asyncio.Protocol):
         if not reusable or not exchange.complete or (most and self.served >= most):
             self.transport.abort()
             return
+        now = self.worker.time()
+        if now >= self.ends:
+            self.transport.abort()
+            return
         if exchange.down.paused:
             self.transport.resume_reading()
         waiting = endpoint.cluster.next_waiting() if endpoint.cluster.queue else None
@@ -303,15 +310,14 @@ class Upstream(asyncio.Protocol):
             self.begin(waiting)
             waiting.down.release(CONNECTING)
         elif endpoint.give(self):
-            self.deadline = self.worker.time() + self.idle
+            self.deadline = now + self.idle
         else:
             self.transport.abort()
 
     @property
     def idle(self) -> float:
         """Seconds that it may be kept without a request."""
-        own = self.endpoint.cluster.settings.http.idle_timeout
-        return self.worker.limits.upstream_idle if own is None else own
+        return self.endpoint.cluster.settings.http.idle(self.worker.limits.upstream_idle)
 
     def close(self) -> None:
         """Close when what was written is out: an idle connection, or a tunnel's."""
@@ -336,11 +342,11 @@ class Upstream(asyncio.Protocol):
         self.transport.abort()
 
     def due(self, now: float) -> float | None:
-        """Close when idle for too long."""
+        """Close when idle for too long, or there for too long."""
         if self.exchange is not None:
             return now + self.idle
-        if now < self.deadline:
-            return self.deadline
+        if now < self.deadline and now < self.ends:
+            return min(self.deadline, self.ends)
         self.endpoint.forget(self)
         self.close()
         return None

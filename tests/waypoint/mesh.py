@@ -29,6 +29,7 @@ from waypoint.filters.kinds import KINDS
 from waypoint.filters.registry import Kinds
 from waypoint.log_writer import LogWriter
 from waypoint.server import IdentityServer
+from waypoint.slicer import Slicer
 from waypoint.stats import Stats
 from waypoint.targets import Targets
 from waypoint.worker import Limits, Worker
@@ -209,7 +210,7 @@ async def running(limits: Limits | None = None, kinds: Kinds = KINDS) -> AsyncIt
     async with Tasks() as tasks:
         targets = Targets(
             state=state,
-            clusters=Clusters(state),
+            clusters=Clusters(state, later=Slicer(loop).add),
             namespace=NAMESPACE,
             gateway="gate",
             now=loop.time,

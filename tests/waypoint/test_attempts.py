@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 
 import pytest
@@ -240,3 +241,46 @@ async def test_answers_of_a_route_and_what_it_adds() -> None:
             assert b"x-kept: 2\r\n" in head
             assert b"x-gone" not in head
         assert server.heads[0].startswith(b"GET /inner")
+
+
+def session(name: str) -> dict[str, object]:
+    """A route's own settings: a header that keeps clients with their endpoints."""
+    place = "type.googleapis.com/envoy.extensions"
+    state = f"{place}.http.stateful_session.header.v3.HeaderBasedSessionState"
+    kind = f"{place}.filters.http.stateful_session.v3.StatefulSessionPerRoute"
+    kept = {"sessionState": {"name": "h", "typedConfig": {"@type": state, "name": name}}}
+    return {"envoy.filters.http.stateful_session": {"@type": kind, "statefulSession": kept}}
+
+
+async def test_a_client_is_kept_with_its_endpoint_whatever_the_weights() -> None:
+    shares = [
+        {"name": to("web")["cluster"], "weight": 1},
+        {"name": to("other")["cluster"], "weight": 99},
+    ]
+    route = {
+        "match": {"prefix": "/"},
+        "route": {"weightedClusters": {"clusters": shares}, "timeout": "0s"},
+        "typedPerFilterConfig": session("x-who"),
+    }
+    async with (
+        running() as mesh,
+        upstream(None, *[ok(b"1")] * 30) as one,
+        upstream(None, *[ok(b"2")] * 30) as two,
+        upstream(None, *[ok(b"3")] * 30) as three,
+    ):
+        mesh.push(service("web", routes("web", host(route))), service("other", mine=False))
+        for number, server in enumerate((one, two)):
+            mesh.pod(f"web-{number}", "web", server.port)
+        mesh.pod("other-0", "other", three.port)
+        mesh.ask("web")
+        for server in (one, two, three):
+            note = base64.urlsafe_b64encode(f"127.0.0.1:{server.port}".encode()).decode()
+            async with client(mesh) as peer:
+                found = [await peer.get("/", f"x-who: {note}") for _ in range(5)]
+            assert len({body for _, body in found}) == 1
+            # It knows that already.
+            assert not any(b"x-who" in head for head, _ in found)
+        assert [len(server.heads) for server in (one, two, three)] == [5, 5, 5]
+        async with client(mesh) as peer:
+            head, _ = await peer.get("/", "x-who: " + base64.b64encode(b"10.9.9.9:1").decode())
+            assert b"\r\nx-who: " in head

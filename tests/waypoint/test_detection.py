@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import h2.events
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 
 from tests.waypoint.http2.peers import client2, echo, upstream2
 from tests.waypoint.layers.test_sniff import hello
-from tests.waypoint.mesh import Mesh, running, service, until
+from tests.waypoint.mesh import Mesh, filters, host, routes, running, service, to, until
 from tests.waypoint.wire import Peer, client, request, upstream
+from waypoint.filters.registry import Kind
+from waypoint.filters.verdicts import PASSED, Asked, HeadVerdict
 from waypoint.worker import Limits
-from ztunnel_compat.model import AppProtocol
+from ztunnel_compat.model import AppProtocol, Extension
+
+ALLOW = {StringValue.DESCRIPTOR.full_name: Kind(lambda _name, _value, _at: Allow(), {})}
 
 
-def serve(mesh: Mesh, port: int, speaks: AppProtocol = AppProtocol.UNKNOWN) -> None:
-    mesh.push(service("web", speaks=speaks))
+@dataclass(frozen=True)
+class Allow:
+    """A filter that lets every request through."""
+
+    name: str = StringValue.DESCRIPTOR.full_name
+    clusters: tuple[str, ...] = ()
+    reads_connection: bool = False
+
+    def decide(self, asked: Asked) -> HeadVerdict:
+        return PASSED
+
+
+def serve(
+    mesh: Mesh, port: int, speaks: AppProtocol = AppProtocol.UNKNOWN, *riding: Extension
+) -> None:
+    mesh.push(service("web", *riding, speaks=speaks))
     mesh.pod("web-1", "web", port)
     mesh.ask("web")
 
@@ -76,6 +98,36 @@ async def test_a_server_that_speaks_first_is_heard_after_a_moment() -> None:
             await peer.send(b"HELO\r\n")
             assert await peer.until(b"\n") == b"HELO\r\n"
         assert mesh.worker.stats.detection_timeouts == 1
+
+
+async def test_a_silent_client_of_a_port_with_routes_has_not_asked_yet() -> None:
+    async with running(Limits(detect=0.01)) as mesh, upstream() as server:
+        rule = {"match": {"prefix": "/"}, "route": to("web")}
+        serve(mesh, server.port, AppProtocol.UNKNOWN, routes("web", host(rule)))
+        async with client(mesh) as peer:
+            await until(lambda: mesh.worker.undecided)
+            assert [u.timer for u in mesh.worker.undecided] == [None]
+            await peer.send(request())
+            assert (await peer.response())[1] == b"hello"
+        assert mesh.worker.stats.detection_timeouts == 0
+
+
+async def test_what_would_go_past_filters_is_refused() -> None:
+    async with running(Limits(detect=0.01), kinds=ALLOW) as mesh, upstream() as server:
+        serve(mesh, server.port, AppProtocol.UNKNOWN, filters("web", StringValue()))
+        async with client(mesh) as peer:
+            await peer.send(request())
+            assert (await peer.response())[1] == b"hello"
+        for first in (b"GET /no-version\r\n\r\n", hello("a.example")):
+            async with client(mesh) as peer:
+                await peer.send(first)
+                with pytest.raises(ConnectionResetError):
+                    await peer.rest()
+        async with client(mesh) as peer:
+            # Who only looks whether somebody listens isn't worth a line.
+            peer.writer.write_eof()
+            assert await peer.rest() == b""
+        assert mesh.worker.stats.refused == {"not_http": 2}
 
 
 async def test_a_client_that_ends_early_is_relayed() -> None:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
+import h2.events
 import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import json_format
 
+from tests.waypoint.http2.peers import H2, upstream2
 from tests.waypoint.mesh import HTTP_PORT, NAMESPACE, hostname, service, until
 from waypoint.clusters import Clusters, cluster_name
 from waypoint.decode_cluster import TYPE_URL
@@ -115,6 +117,48 @@ async def test_http_asks_what_is_configured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("statuses", "result"),
+    [
+        ((b"200",), Result.GOOD),
+        ((b"103", b"200"), Result.GOOD),
+        ((b"429",), Result.BAD),
+        ((b"503",), Result.FATAL),
+        ((), Result.NETWORK),
+    ],
+)
+async def test_http2(statuses: tuple[bytes, ...], result: Result) -> None:
+    asked: list[tuple[bytes, bytes]] = []
+
+    async def answer(server: H2) -> None:
+        request = await server.next(h2.events.RequestReceived)
+        asked.extend(request.headers)
+        for status in statuses:
+            end = status >= b"200"
+            server.conn.send_headers(request.stream_id, [(b":status", status)], end_stream=end)
+        if not statuses:
+            server.conn.reset_stream(request.stream_id)
+        await server.flush()
+        await server.read()
+
+    check = HttpCheck(b"/h", fields=((b"x-a", b"1"),), retriable=((429, 430),), http2=True)
+    async with upstream2(answer) as served:
+        assert await probed(check, served.port) is result
+    assert asked[:4] == [
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":path", b"/h"),
+        (b":authority", b"web.example"),
+    ]
+    assert (b"x-a", b"1") in asked
+
+
+async def test_http2_of_one_that_does_not_speak_it() -> None:
+    check = HttpCheck(b"/h", http2=True)
+    async with answering(saying(b"HTTP/1.1 400 x" + END, after=END)) as port:
+        assert await probed(check, port) is Result.NETWORK
+
+
+@pytest.mark.parametrize(
     ("check", "said", "result"),
     [
         (TcpCheck(), b"", Result.GOOD),
@@ -130,8 +174,8 @@ async def test_tcp(check: TcpCheck, said: bytes, result: Result) -> None:
 
 @pytest.mark.parametrize(
     "check",
-    [HttpCheck(b"/"), TcpCheck(b"x", (b"y",)), GrpcCheck()],
-    ids=["http", "tcp", "grpc"],
+    [HttpCheck(b"/"), HttpCheck(b"/", http2=True), TcpCheck(b"x", (b"y",)), GrpcCheck()],
+    ids=["http", "http2", "tcp", "grpc"],
 )
 async def test_who_says_nothing_has_timed_out(check: Check) -> None:
     async with answering(silent) as port:

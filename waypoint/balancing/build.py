@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from waypoint.balancing.host import Balancer, H
 from waypoint.balancing.least_request import LeastRequest
-from waypoint.balancing.maglev import Maglev
+from waypoint.balancing.maglev import maglev
 from waypoint.balancing.policies import (
     LeastRequestPolicy,
     MaglevPolicy,
@@ -16,8 +16,9 @@ from waypoint.balancing.policies import (
     RoundRobinPolicy,
 )
 from waypoint.balancing.random_choice import RandomChoice
-from waypoint.balancing.ring_hash import RingHash
+from waypoint.balancing.ring_hash import ring_hash
 from waypoint.balancing.round_robin import RoundRobin
+from waypoint.balancing.slices import Slices
 from waypoint.balancing.slow_start import Ramp
 
 
@@ -28,7 +29,7 @@ def hashes(policy: Policy) -> bool:
 
 def balancer(
     policy: Policy, shares: Sequence[tuple[H, float]], start: float, ramp: Ramp
-) -> Balancer[H]:
+) -> Slices[Balancer[H]]:
     """A balancer over some hosts, at least one.
 
     shares: what each counts among all; only hashing goes by it, the others by the
@@ -43,6 +44,6 @@ def balancer(
         case RandomPolicy():
             return RandomChoice(hosts)
         case RingHashPolicy():
-            return RingHash(shares, policy)
+            return (yield from ring_hash(shares, policy))
         case MaglevPolicy():
-            return Maglev(shares, policy)
+            return (yield from maglev(shares, policy))

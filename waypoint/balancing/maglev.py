@@ -13,10 +13,13 @@ from waypoint.balancing.draws import MASK, bits
 from waypoint.balancing.hashing import hash_bytes
 from waypoint.balancing.host import H
 from waypoint.balancing.policies import MaglevPolicy
+from waypoint.balancing.slices import Slices
 
 #: With fewer free slots than this, a host's next one is found among them, not by
 #: walking its permutation past all that are taken: half the time of building.
 FEW = 256
+#: Slots that are given in one go.
+SLICE = 256
 
 
 class Claim(Generic[H]):
@@ -56,8 +59,8 @@ class Maglev(Generic[H]):
 
     __slots__ = ("table",)
 
-    def __init__(self, shares: Sequence[tuple[H, float]], policy: MaglevPolicy) -> None:
-        self.table = fill(shares, policy.table_size)
+    def __init__(self, table: list[H]) -> None:
+        self.table = table
 
     def pick(self, drawn: float, hash_key: int | None = None, attempt: int = 0) -> H:
         """The host in the hash's slot; each attempt looks in quite another slot."""
@@ -68,7 +71,13 @@ class Maglev(Generic[H]):
         return self.table[hash_key % len(self.table)]
 
 
-def fill(shares: Sequence[tuple[H, float]], size: int) -> list[H]:
+def maglev(shares: Sequence[tuple[H, float]], policy: MaglevPolicy) -> Slices[Maglev[H]]:
+    """A table; hosts claim slots in the order of their keys, whatever theirs was."""
+    ordered = sorted(shares, key=lambda pair: pair[0].label)
+    return Maglev((yield from fill(ordered, policy.table_size)))
+
+
+def fill(shares: Sequence[tuple[H, float]], size: int) -> Slices[list[H]]:
     """Give every slot a host, in proportion to the shares."""
     heaviest = max(share for _, share in shares)
     claims = [Claim(host, share, size) for host, share in shares]
@@ -91,6 +100,8 @@ def fill(shares: Sequence[tuple[H, float]], size: int) -> list[H]:
                 slot = claim.walk(table, size)
             table[slot] = claim.host
             filled += 1
+            if not filled % SLICE:
+                yield
             if filled == size:
                 break
             if filled == size - FEW:

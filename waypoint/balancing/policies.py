@@ -35,10 +35,13 @@ class RandomPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RingHashPolicy:
-    """By hash, on a ring of at least and at most so many places."""
+    """By hash, on a ring of at least and at most so many places; murmur: which are found
+    by MurmurHash2.
+    """
 
     minimum: int = 1024
     maximum: int = 8 * 1024 * 1024
+    murmur: bool = False
 
 
 @dataclass(frozen=True, slots=True)

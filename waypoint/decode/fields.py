@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent
 from envoy.type.v3.percent_pb2 import FractionalPercent
-from google.protobuf.message import Message
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import DecodeError, Message
 
 from waypoint.decode.known import unsupported
 from waypoint.errors import RouteError
 from waypoint.routing.conditions import Fraction
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 UNSAFE = re.compile(r"[\x00\r\n]")
 NO_PATH = re.compile(r"[\x00-\x20\x7f#]")
@@ -46,14 +48,40 @@ def within(at: str) -> Iterator[None]:
         raise RouteError(f"{at}: {error}") from error
 
 
-def seconds(message: Message, name: str, at: str) -> float | None:
-    """A Duration field in seconds, None where it isn't set; raises RouteError below 0."""
+def seconds(message: Message, name: str, at: str, *, positive: bool = False) -> float | None:
+    """A Duration field in seconds, None where it isn't set; raises RouteError below 0.
+
+    positive: and for 0.
+    """
     if not message.HasField(name):
         return None
     length: float = getattr(message, name).ToNanoseconds() / 1e9
-    if length < 0:
-        raise RouteError(f"{at}{name} {length} s is negative")
+    if length < 0 or (positive and not length):
+        raise RouteError(f"{at}{name} {length} s is {'too short' if positive else 'negative'}")
     return length
+
+
+def wrapped(message: Message, name: str, default: Any) -> Any:
+    """The value of a wrapper (UInt32Value and its like), or the default."""
+    return getattr(message, name).value if message.HasField(name) else default
+
+
+def bounded(value: float, least: float, most: float, name: str) -> None:
+    """Raise RouteError for a number out of bounds."""
+    if not least <= value <= most:
+        raise RouteError(f"{name} {value} is not in {least}…{most}")
+
+
+def unpacked(value: AnyMessage, kind: type[M], at: str) -> M:
+    """The message that an Any holds; raises RouteError where it holds another."""
+    message = kind()
+    try:
+        found = value.Unpack(message)
+    except DecodeError as error:
+        raise RouteError(f"{at}not a {kind.DESCRIPTOR.full_name}: {error}") from error
+    if not found:
+        raise RouteError(f"{at}{value.type_url!r} is no {kind.DESCRIPTOR.full_name}")
+    return message
 
 
 def text(value: str, at: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -19,6 +19,8 @@ from waypoint.decode.limits import rate_limits
 from waypoint.decode.match import route_match
 from waypoint.decode.overrides import overrides
 from waypoint.decode.retry import retry_policy
+from waypoint.decode.session import FILTER as SESSION
+from waypoint.decode.session import session
 from waypoint.errors import RouteError
 from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing.actions import Action, Forward
@@ -133,6 +135,11 @@ def route(message: route_components_pb2.Route, at: str, above: Above) -> Route:
     policies = (*above.cors, filter_policy(message.typed_per_filter_config, at))
     rules = cors(policies, at)
     action = route_action(message, at, above)
+    own = dict(message.typed_per_filter_config)
+    sticky = session(own, at)
+    own.pop(SESSION, None)
+    if isinstance(action, Forward) and sticky is not None:
+        action = replace(action, session=sticky)
     return Route(
         name=message.name,
         action=action,
@@ -141,10 +148,7 @@ def route(message: route_components_pb2.Route, at: str, above: Above) -> Route:
         response_edits=tuple(response for _, response in levels if response),
         # Answers of our own are nobody's to share (Envoy's filter leaves them alone).
         cors=rules if isinstance(action, Forward) else None,
-        overrides={
-            **above.overrides,
-            **overrides(message.typed_per_filter_config, at, above.kinds),
-        },
+        overrides={**above.overrides, **overrides(own, at, above.kinds)},
     )
 
 

@@ -27,8 +27,8 @@ from waypoint.balancing.policies import (
     RoundRobinPolicy,
 )
 from waypoint.balancing.slow_start import SlowStart
-from waypoint.decode_cluster.fields import only, seconds, unpacked, within, wrapped
-from waypoint.errors import ClusterError
+from waypoint.decode.fields import bounded, only, seconds, unpacked, wrapped
+from waypoint.errors import RouteError
 
 LB = Cluster.LbPolicy
 #: update_merge_window decides nothing: pushes come merged.
@@ -61,7 +61,7 @@ def policy(message: Cluster) -> Policy:
         case LB.MAGLEV:
             return maglev(message.maglev_lb_config, "maglev_lb_config.")
         case other:
-            raise ClusterError(f"lb_policy {other} is not supported")
+            raise RouteError(f"lb_policy {other} is not supported")
 
 
 def typed_policy(message: LoadBalancingPolicy, at: str) -> Policy:
@@ -89,7 +89,7 @@ def typed_policy(message: LoadBalancingPolicy, at: str) -> Policy:
             case "envoy.extensions.load_balancing_policies.maglev.v3.Maglev":
                 return maglev(unpacked(value, Maglev, below), below)
     names = [p.typed_extension_config.typed_config.type_url for p in message.policies]
-    raise ClusterError(f"{at}policies: none of {names} is supported")
+    raise RouteError(f"{at}policies: none of {names} is supported")
 
 
 def by_locality(message: LocalityLbConfig, at: str) -> None:
@@ -101,12 +101,12 @@ def least_request(message: Any, at: str) -> LeastRequestPolicy:
     """Either kind of least-request options."""
     only(message, LEAST | {"selection_method", "locality_lb_config"}, at)
     choices = wrapped(message, "choice_count", 2)
-    within(choices, 2, 1 << 16, f"{at}choice_count")
+    bounded(choices, 2, 1 << 16, f"{at}choice_count")
     bias = 1.0
     if message.HasField("active_request_bias"):
         # There is no runtime here, so the default is in force.
         bias = message.active_request_bias.default_value
-        within(bias, 0, 1000, f"{at}active_request_bias")
+        bounded(bias, 0, 1000, f"{at}active_request_bias")
     full = getattr(message, "selection_method", 0) == LeastRequest.SelectionMethod.FULL_SCAN
     return LeastRequestPolicy(choices, bias, full, slow_start(message, at))
 
@@ -124,9 +124,9 @@ def slow_start(message: Any, at: str) -> SlowStart | None:
     aggression = 1.0
     if config.HasField("aggression"):
         aggression = config.aggression.default_value
-        within(aggression, 1e-6, 1e6, f"{at}aggression")
+        bounded(aggression, 1e-6, 1e6, f"{at}aggression")
     floor = config.min_weight_percent.value if config.HasField("min_weight_percent") else 10.0
-    within(floor, 0, 100, f"{at}min_weight_percent")
+    bounded(floor, 0, 100, f"{at}min_weight_percent")
     return SlowStart(window, aggression, floor)
 
 
@@ -134,22 +134,22 @@ def ring_hash(message: Any, at: str, *, xxhash: int) -> RingHashPolicy:
     """Either kind of ring-hash options; xxhash: the number of that function there."""
     known = {"hash_function", "minimum_ring_size", "maximum_ring_size"}
     only(message, known | {"locality_weighted_lb_config"}, at)
-    if message.hash_function not in {0, xxhash}:
-        raise ClusterError(f"{at}hash_function {message.hash_function} is not supported")
+    if message.hash_function not in {0, xxhash, xxhash + 1}:
+        raise RouteError(f"{at}hash_function {message.hash_function} is not supported")
     least = wrapped(message, "minimum_ring_size", 1024)
     most = wrapped(message, "maximum_ring_size", RING_MOST)
-    within(most, 1, RING_MOST, f"{at}maximum_ring_size")
-    within(least, 1, most, f"{at}minimum_ring_size")
-    return RingHashPolicy(least, most)
+    bounded(most, 1, RING_MOST, f"{at}maximum_ring_size")
+    bounded(least, 1, most, f"{at}minimum_ring_size")
+    return RingHashPolicy(least, most, message.hash_function == xxhash + 1)
 
 
 def maglev(message: Any, at: str) -> MaglevPolicy:
     """Either kind of maglev options."""
     only(message, {"table_size", "locality_weighted_lb_config"}, at)
     size = wrapped(message, "table_size", 65537)
-    within(size, 2, MAGLEV_MOST, f"{at}table_size")
+    bounded(size, 2, MAGLEV_MOST, f"{at}table_size")
     if not is_prime(size):
-        raise ClusterError(f"{at}table_size {size} is not prime")
+        raise RouteError(f"{at}table_size {size} is not prime")
     return MaglevPolicy(size)
 
 
@@ -167,7 +167,7 @@ def panic(message: Cluster.CommonLbConfig, at: str) -> Panic:
     threshold = 50.0
     if message.HasField("healthy_panic_threshold"):
         threshold = message.healthy_panic_threshold.value
-        within(threshold, 0, 100, f"{at}healthy_panic_threshold")
+        bounded(threshold, 0, 100, f"{at}healthy_panic_threshold")
     return Panic(threshold, zones.fail_traffic_on_panic)
 
 
@@ -177,7 +177,7 @@ def locality_setting(message: Struct | None, at: str) -> LocalitySetting | None:
         return None
     said: dict[str, Any] = MessageToDict(message)
     for name in said.keys() - LOCALITY_KEYS:
-        raise ClusterError(f"{at}{name} is not supported")
+        raise RouteError(f"{at}{name} is not supported")
     if not said.get("enabled", True):
         return None
     try:
@@ -188,7 +188,7 @@ def locality_setting(message: Struct | None, at: str) -> LocalitySetting | None:
         failover = [(str(e["from"]), str(e["to"])) for e in said.get("failover", [])]
         labels = [str(label) for label in said.get("failoverPriority", [])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ClusterError(f"{at}not a localityLbSetting: {error}") from error
+        raise RouteError(f"{at}not a localityLbSetting: {error}") from error
     return LocalitySetting(tuple(distribute), tuple(labels), tuple(failover))
 
 

@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from waypoint.cluster_settings import NO_LABELS, ClusterSettings, HttpSettings, Keepalive
+from waypoint.decode.fields import bounded, only, seconds, unpacked, wrapped
 from waypoint.decode_cluster.balancing import locality_setting, panic, policy
-from waypoint.decode_cluster.fields import only, seconds, unpacked, within, wrapped
 from waypoint.decode_cluster.health import health_check
 from waypoint.decode_cluster.http import http_settings
 from waypoint.decode_cluster.resilience import breakers, outlier
-from waypoint.errors import ClusterError
+from waypoint.errors import RouteError
 
 TYPE_URL = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 #: Envoy's, for clusters that say nothing.
@@ -40,17 +40,18 @@ MOST_SECONDS = 1 << 31
 
 
 def decode_cluster(value: bytes) -> ClusterSettings:
-    """Decode a serialized Cluster; raises ClusterError."""
+    """Decode a serialized Cluster; raises RouteError."""
     message = Cluster()
     try:
         message.ParseFromString(value)
     except DecodeError as error:
-        raise ClusterError(f"not a Cluster: {error}") from error
+        raise RouteError(f"not a Cluster: {error}") from error
     only(message, CLUSTER, "")
     if message.WhichOneof("cluster_discovery_type") == "type" and message.type not in TYPES:
-        raise ClusterError(f"type {message.type} is not supported")
+        raise RouteError(f"type {message.type} is not supported")
+    # Envoy takes no more than one either.
     if len(message.health_checks) > 1:
-        raise ClusterError(f"health_checks: {len(message.health_checks)}, more than one")
+        raise RouteError(f"health_checks: {len(message.health_checks)}, more than one")
     timeout = seconds(message, "connect_timeout", "", positive=True)
     connections = message.upstream_connection_options
     return ClusterSettings(
@@ -85,7 +86,7 @@ def subset(labels: Struct | None) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name, value in labels.items():
         if not isinstance(value, str):
-            raise ClusterError(f"metadata[{SUBSET}].{name} {value!r} is no string")
+            raise RouteError(f"metadata[{SUBSET}].{name} {value!r} is no string")
         found[name] = value
     return found
 
@@ -96,7 +97,7 @@ def http(message: Cluster) -> HttpSettings:
     for name, value in message.typed_extension_protocol_options.items():
         at = f"typed_extension_protocol_options[{name}]."
         if name != HTTP_OPTIONS:
-            raise ClusterError(f"{at}{value.type_url} is not supported")
+            raise RouteError(f"{at}{value.type_url} is not supported")
         return http_settings(unpacked(value, HttpProtocolOptions, at), most, at)
     return HttpSettings(max_requests=most)
 
@@ -114,5 +115,5 @@ def keepalive(message: UpstreamConnectionOptions, at: str) -> Keepalive | None:
     ]
     for number in found:
         if number is not None:
-            within(number, 1, MOST_SECONDS, f"{at}tcp_keepalive")
+            bounded(number, 1, MOST_SECONDS, f"{at}tcp_keepalive")
     return Keepalive(*found)

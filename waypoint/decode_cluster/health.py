@@ -9,8 +9,8 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RequestMethod
 from envoy.type.v3.http_pb2 import CodecClientType
 
-from waypoint.decode_cluster.fields import only, seconds, within, wrapped
-from waypoint.errors import ClusterError
+from waypoint.decode.fields import bounded, only, seconds, text, wrapped
+from waypoint.errors import RouteError
 from waypoint.resilience.health import Check, GrpcCheck, HealthCheck, HttpCheck, TcpCheck
 
 #: reuse_connection decides nothing: each check has a connection of its own.
@@ -27,7 +27,6 @@ HTTP = {
 }  # fmt: skip
 #: A check with a body, or that opens a tunnel, is none.
 NO_METHODS = {RequestMethod.CONNECT}
-UNSAFE = frozenset("\r\n\0")
 
 
 def health_check(message: health_check_pb2.HealthCheck, at: str) -> HealthCheck:
@@ -36,13 +35,13 @@ def health_check(message: health_check_pb2.HealthCheck, at: str) -> HealthCheck:
     timeout = seconds(message, "timeout", at, positive=True)
     interval = seconds(message, "interval", at, positive=True)
     if timeout is None or interval is None:
-        raise ClusterError(f"{at}timeout or interval is missing")
+        raise RouteError(f"{at}timeout or interval is missing")
     unhealthy = wrapped(message, "unhealthy_threshold", 0)
     healthy = wrapped(message, "healthy_threshold", 0)
     port = wrapped(message, "alt_port", 0)
-    within(unhealthy, 1, 1 << 32, f"{at}unhealthy_threshold")
-    within(healthy, 1, 1 << 32, f"{at}healthy_threshold")
-    within(port, 0, 65535, f"{at}alt_port")
+    bounded(unhealthy, 1, 1 << 32, f"{at}unhealthy_threshold")
+    bounded(healthy, 1, 1 << 32, f"{at}healthy_threshold")
+    bounded(port, 0, 65535, f"{at}alt_port")
     no_traffic = seconds(message, "no_traffic_interval", at, positive=True)
     return HealthCheck(
         check=check(message, at),
@@ -76,18 +75,19 @@ def check(message: health_check_pb2.HealthCheck, at: str) -> Check:
             fields = headers(grpc.initial_metadata, f"{below}initial_metadata")
             return GrpcCheck(grpc.service_name, authority, fields)
         case _:
-            raise ClusterError(f"{at}health_checker is missing")
+            raise RouteError(f"{at}health_checker is missing")
 
 
 def http_check(message: health_check_pb2.HealthCheck.HttpHealthCheck, at: str) -> HttpCheck:
-    """A request over HTTP/1.1."""
+    """A request."""
     only(message, HTTP, at)
-    if message.codec_client_type != CodecClientType.HTTP1:
-        raise ClusterError(f"{at}codec_client_type {message.codec_client_type}: not HTTP1")
+    codec = message.codec_client_type
+    if codec not in {CodecClientType.HTTP1, CodecClientType.HTTP2}:
+        raise RouteError(f"{at}codec_client_type {codec}: neither HTTP1 nor HTTP2")
     if not message.path.startswith("/") or " " in message.path:
-        raise ClusterError(f"{at}path {message.path!r} is no path")
+        raise RouteError(f"{at}path {message.path!r} is no path")
     if message.method in NO_METHODS:
-        raise ClusterError(f"{at}method {message.method} is not supported")
+        raise RouteError(f"{at}method {message.method} is not supported")
     method = RequestMethod.Name(message.method or RequestMethod.GET)
     return HttpCheck(
         path=text(message.path, f"{at}path"),
@@ -96,6 +96,7 @@ def http_check(message: health_check_pb2.HealthCheck.HttpHealthCheck, at: str) -
         fields=headers(message.request_headers_to_add, f"{at}request_headers_to_add"),
         expected=ranges(message.expected_statuses, f"{at}expected_statuses") or ((200, 201),),
         retriable=ranges(message.retriable_statuses, f"{at}retriable_statuses"),
+        http2=codec == CodecClientType.HTTP2,
     )
 
 
@@ -113,7 +114,7 @@ def payload(message: health_check_pb2.HealthCheck.Payload, at: str) -> bytes:
     try:
         return bytes.fromhex(message.text)
     except ValueError as error:
-        raise ClusterError(f"{at}text {message.text!r}: {error}") from error
+        raise RouteError(f"{at}text {message.text!r}: {error}") from error
 
 
 def headers(messages: Iterable[HeaderValueOption], at: str) -> tuple[tuple[bytes, bytes], ...]:
@@ -132,12 +133,5 @@ def ranges(messages: Iterable[Any], at: str) -> tuple[tuple[int, int], ...]:
     found = [(message.start, message.end) for message in messages]
     for low, high in found:
         if not 100 <= low < high <= 600:
-            raise ClusterError(f"{at} {low}…{high} is no range in 100…600")
+            raise RouteError(f"{at} {low}…{high} is no range in 100…600")
     return tuple(found)
-
-
-def text(value: str, at: str) -> bytes:
-    """What becomes part of a head; raises ClusterError for line ends in it."""
-    if UNSAFE & set(value):
-        raise ClusterError(f"{at} {value!r} has a line end or NUL in it")
-    return value.encode()

@@ -9,8 +9,8 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.base_pb2 import RoutingPriority
 
-from waypoint.decode_cluster.fields import only, seconds, within, wrapped
-from waypoint.errors import ClusterError
+from waypoint.decode.fields import bounded, only, seconds, wrapped
+from waypoint.errors import RouteError
 from waypoint.resilience.breakers import BreakerSettings, Thresholds
 from waypoint.resilience.budget import RetryBudget
 from waypoint.resilience.outlier import OutlierSettings
@@ -45,11 +45,11 @@ def outlier(message: OutlierDetection, at: str) -> OutlierSettings:
         elif message.HasField(name):
             value = found[name] = getattr(message, name).value
             if name in PERCENT:
-                within(value, 0, 100, f"{at}{name}")
+                bounded(value, 0, 100, f"{at}{name}")
     base = found.get("base_ejection_time", OutlierSettings().base_ejection_time)
     longest = found.setdefault("max_ejection_time", max(base, 300.0))
     if longest < base:
-        raise ClusterError(f"{at}max_ejection_time {longest} s is below base_ejection_time")
+        raise RouteError(f"{at}max_ejection_time {longest} s is below base_ejection_time")
     return OutlierSettings(**found, uneject_on_healthy_check=wrapped(message, UNEJECT, True))
 
 
@@ -59,7 +59,7 @@ def breakers(message: CircuitBreakers, at: str) -> BreakerSettings:
     found: dict[int, Thresholds] = {}
     for number, entry in enumerate(message.thresholds):
         if entry.priority not in {RoutingPriority.DEFAULT, RoutingPriority.HIGH}:
-            raise ClusterError(f"{at}thresholds[{number}].priority {entry.priority}")
+            raise RouteError(f"{at}thresholds[{number}].priority {entry.priority}")
         found.setdefault(entry.priority, thresholds(entry, f"{at}thresholds[{number}]."))
     return BreakerSettings(
         found.get(RoutingPriority.DEFAULT, ENVOY), found.get(RoutingPriority.HIGH, ENVOY)
@@ -74,7 +74,7 @@ def thresholds(message: CircuitBreakers.Thresholds, at: str) -> Thresholds:
         options = message.retry_budget
         only(options, {"budget_percent", "min_retry_concurrency"}, f"{at}retry_budget.")
         percent = options.budget_percent.value if options.HasField("budget_percent") else 20.0
-        within(percent, 0, 100, f"{at}retry_budget.budget_percent")
+        bounded(percent, 0, 100, f"{at}retry_budget.budget_percent")
         budget = RetryBudget(percent, wrapped(options, "min_retry_concurrency", 3))
     return Thresholds(
         connections=wrapped(message, "max_connections", ENVOY.connections),

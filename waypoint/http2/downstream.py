@@ -8,7 +8,7 @@ from waypoint.access_log import NO_REQUEST_2
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
 from waypoint.http2.heads import read_request, response_fields, switched_fields
-from waypoint.http2.wire import Credit, Wire
+from waypoint.http2.wire import SERVER, Credit, Wire
 from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
@@ -148,7 +148,7 @@ class Http2Downstream(Wire):
     __slots__ = ("caller", "number", "target")
 
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
-        super().__init__(worker, Role.SERVER)
+        super().__init__(worker, Role.SERVER, SERVER)
         self.caller = caller
         #: The kernel's name of what was asked for, and what it meant last.
         self.number = caller.peer.target

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
 from waypoint.access_log import upstream_part
-from waypoint.holds import CONNECTING, DOWNSTREAM
+from waypoint.holds import CONNECTING
+from waypoint.http2.call import Call
 from waypoint.http2.heads import read_response
-from waypoint.http2.wire import Credit, Wire
+from waypoint.http2.keepalive import PAYLOAD, Pinger
+from waypoint.http2.wire import Wire, client_settings
 from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
 from waypoint.member import Member
 from waypoint.replies import BROKEN, NO_UPGRADE, REFUSED, RESET, TERMINATED
-from waypoint.sockets import show_address
+from waypoint.resilience.breakers import Resource
+from waypoint.sockets import keep_alive, show_address
+from waypoint.upstream import give_up
 from waypoint.worker import Worker
 from ztunnel_compat.h2.codes import ErrorCode, Role
 from ztunnel_compat.h2.fields import Fields
@@ -25,78 +30,23 @@ if TYPE_CHECKING:
     from waypoint.exchange import Exchange
 
 
-class Call(Credit):
-    """A stream to an endpoint: one request, sent, and its response."""
-
-    __slots__ = ("conn", "content", "exchange", "interims", "paused")
-
-    def __init__(self, conn: Http2Upstream, stream: Stream, exchange: Exchange) -> None:
-        self.wire = self.conn = conn
-        self.stream = stream
-        self.holds = 0
-        self.owed = 0
-        self.exchange: Exchange | None = exchange
-        self.content = 0
-        self.interims = 0
-        #: Its send queue is full.
-        self.paused = False
-
-    def data(self, data: bytes, *, end: bool) -> None:
-        """Write content of the request; end: there is no more, and no trailers."""
-        conn = self.conn
-        queued = conn.http.send_data(self.stream, data, end=end)
-        conn.flush_soon()
-        if queued > conn.http.queue_high and not self.paused and not end:
-            self.paused = True
-            if self.exchange is not None:
-                self.exchange.pause_request()
-
-    def writable(self) -> None:
-        """The send queue has room again."""
-        self.paused = False
-        if self.exchange is not None:
-            self.exchange.resume_request()
-
-    def trailers(self, fields: list[Field]) -> None:
-        """Write trailers, which end the request."""
-        if fields:
-            self.conn.http.send_trailers(self.stream, fields)
-        else:
-            self.conn.http.send_data(self.stream, b"", end=True)
-        self.conn.flush_soon()
-
-    def pause(self) -> None:
-        """Take no more of the response for now."""
-        self.hold(DOWNSTREAM)
-
-    def resume(self) -> None:
-        """Take it again."""
-        self.release(DOWNSTREAM)
-
-    def detach(self) -> None:
-        """Forget the exchange, which is over or goes elsewhere."""
-        self.exchange = None
-        self.holds = 0
-
-    def close(self) -> None:
-        """Forget the exchange: the stream's ends have both come."""
-        self.detach()
-
-    def abort(self) -> None:
-        """Forget the exchange, and tell the endpoint that nobody waits."""
-        self.detach()
-        self.conn.http.reset(self.stream, ErrorCode.CANCEL)
-        self.conn.flush_soon()
-
-
 class Http2Upstream(Wire):
     """One connection to an endpoint."""
 
-    __slots__ = ("cluster", "endpoint", "gone", "local", "part", "served", "waiting")
+    __slots__ = (
+        "begun", "cluster", "draining", "endpoint", "ends", "gone", "local", "part", "pinger",
+        "served", "waiting",
+    )  # fmt: skip
 
     def __init__(self, worker: Worker, endpoint: Member) -> None:
-        super().__init__(worker, Role.CLIENT)
+        http = endpoint.cluster.settings.http
+        super().__init__(worker, Role.CLIENT, client_settings(http))
         self.endpoint = endpoint
+        #: Requests that were sent, and when it takes no more of them.
+        self.begun = 0
+        self.ends = http.end(worker.time())
+        self.pinger: Pinger | None = None
+        self.draining = False
         #: Responses that came to their end.
         self.served = 0
         self.gone = False
@@ -112,8 +62,12 @@ class Http2Upstream(Wire):
         super().connection_made(transport)
         self.local = show_address(transport.get_extra_info("sockname"))
         self.worker.stats.upstream_connections += 1
-        self.deadline = self.worker.time() + self.worker.limits.upstream_idle
-        self.worker.wheel.set(self, self.deadline)
+        settings = self.endpoint.cluster.settings
+        keep_alive(self.transport, settings.keepalive)
+        if settings.http.pings is not None:
+            self.pinger = Pinger(self, settings.http.pings)
+        self.deadline = self.worker.time() + self.idle
+        self.worker.wheel.set(self, min(self.deadline, self.ends))
 
     def data_received(self, data: bytes) -> None:
         """Take responses."""
@@ -132,20 +86,33 @@ class Http2Upstream(Wire):
         """The connection is gone, maybe under requests."""
         self.gone = True
         self.leave()
+        if self.pinger is not None:
+            self.pinger.stop()
+            self.pinger = None
         super().connection_lost(exc)
+        give_up(self.worker, self.endpoint)
         waiting, self.waiting = self.waiting, []
         for exchange in waiting:
             if not exchange.over:
                 exchange.upstream_failed(REFUSED)
+        join_again(self.worker, self.endpoint)
 
     def leave(self) -> None:
         """Take no more requests."""
-        if self in self.endpoint.shared:
-            self.endpoint.shared.remove(self)
+        endpoint = self.endpoint
+        if self in endpoint.shared:
+            endpoint.shared.remove(self)
+            if not endpoint.shared:
+                join_again(self.worker, endpoint)
 
     def has_room(self) -> bool:
         """Whether another request may be sent."""
-        return self.http.can_open and not self.transport.is_closing()
+        most = self.endpoint.cluster.settings.http.streams
+        return (
+            self.http.can_open
+            and not self.transport.is_closing()
+            and (most is None or self.http.open_streams < most)
+        )
 
     # Requests
 
@@ -168,11 +135,14 @@ class Http2Upstream(Wire):
         stream = self.http.request(fields, end=last, unique=unique)
         call = exchange.up = stream.data = Call(self, stream, exchange)
         self.flush_soon()
+        self.begun += 1
         if body:
             call.data(body, end=end and not exchange.trailers)
         if end and exchange.trailers:
             call.trailers(exchange.trailers)
         exchange.begun()
+        if self.begun == self.endpoint.cluster.settings.http.max_requests:
+            self.drain()
 
     def upgrades(self, exchange: Exchange) -> bool:
         """Whether an upgrade may be sent; else it waits, or was answered."""
@@ -276,21 +246,45 @@ class Http2Upstream(Wire):
     # Ends
 
     def drain(self) -> None:
-        """Take no more requests, and close after those under way."""
+        """Take no more requests, and close after those under way.
+
+        GOAWAY goes out at the end: to some servers it is the end of everything.
+        """
         self.leave()
-        self.http.goaway()
+        self.draining = True
         self.flush_soon()
 
     def due(self, now: float) -> float | None:
-        """Close when idle for too long."""
-        idle = self.worker.limits.upstream_idle
+        """Take no more when idle, or there, for too long."""
         if self.active or self.http.open_streams:
             self.active = False
-            self.deadline = now + idle
-        if now < self.deadline:
-            return self.deadline
+            self.deadline = now + self.idle
+        if now < self.deadline and now < self.ends:
+            return min(self.deadline, self.ends)
         self.drain()
         return None
+
+    @property
+    def idle(self) -> float:
+        """Seconds that it may be kept without a request."""
+        return self.endpoint.cluster.settings.http.idle(self.worker.limits.upstream_idle)
+
+    def on_pong(self, payload: bytes) -> None:
+        """The endpoint is there."""
+        if self.pinger is not None and payload == PAYLOAD:
+            self.pinger.answered()
+
+    def flush(self) -> None:
+        """Write, and have those go on that waited for a stream."""
+        queue = self.endpoint.queue
+        while queue and self in self.endpoint.shared and self.has_room():
+            exchange = queue.popleft()
+            if exchange.waits:
+                self.begin(exchange)
+                exchange.down.release(CONNECTING)
+        if self.draining and not self.http.open_streams:
+            self.http.goaway()
+        super().flush()
 
 
 class Opening:
@@ -314,6 +308,7 @@ class Opening:
                 )
         except OSError as failed:
             error = failed
+            give_up(self.worker, endpoint)
         else:
             if upstream.transport.is_closing():
                 error = ConnectionResetError()
@@ -339,9 +334,27 @@ class Opening:
 
 
 def join(worker: Worker, endpoint: Member, exchange: Exchange) -> None:
-    """Have a request wait for a connection that is being made, or made for it."""
+    """Have a request wait for a connection that is being made, or made for it.
+
+    Where the cluster has as many as it may have, it waits for a stream; but an endpoint
+    may always have one connection (Envoy's rule), or its requests could wait for ever.
+    """
     opening = endpoint.opening
     if opening is None:
+        breaker = endpoint.cluster.breakers.default
+        if endpoint.shared and not breaker.has_room(Resource.CONNECTIONS):
+            breaker.overflows[Resource.CONNECTIONS] += 1
+            endpoint.queue.append(exchange)
+            return
+        breaker.add(Resource.CONNECTIONS)
         opening = endpoint.opening = Opening(worker, endpoint)
         worker.tasks.spawn(opening.open(), "connect")
     opening.waiting.append(exchange)
+
+
+def join_again(worker: Worker, endpoint: Member) -> None:
+    """There is a connection less: look anew what those can have who wait for a stream."""
+    queue, endpoint.queue = endpoint.queue, deque()
+    for exchange in queue:
+        if exchange.waits:
+            join(worker, endpoint, exchange)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import cast
 
+from waypoint.cluster_settings import HttpSettings
 from waypoint.worker import Worker
 from ztunnel_compat.h2.codes import Role
 from ztunnel_compat.h2.connection import Connection
@@ -43,7 +46,18 @@ CLIENT = Settings(
 )
 
 
-class Wire(asyncio.Protocol):
+def client_settings(http: HttpSettings) -> Settings:
+    """Ours toward endpoints of a cluster."""
+    if http.stream_window is None and http.connection_window is None:
+        return CLIENT
+    return replace(
+        CLIENT,
+        stream_window=http.stream_window or CLIENT.stream_window,
+        connection_window=http.connection_window or CLIENT.connection_window,
+    )
+
+
+class Wire(asyncio.Protocol, ABC):
     """One connection; the sans-I/O half is http, whose handler it is."""
 
     __slots__ = (
@@ -52,9 +66,8 @@ class Wire(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, worker: Worker, role: Role) -> None:
+    def __init__(self, worker: Worker, role: Role, settings: Settings) -> None:
         self.worker = worker
-        settings = SERVER if role is Role.SERVER else CLIENT
         self.http = Connection(role, self, settings, clock=worker.time)  # type: ignore[arg-type]
         self.paused = False
         #: Whether it is among those that are written to at the end of this turn.
@@ -113,9 +126,9 @@ class Wire(asyncio.Protocol):
         """No stream is open and none will be: the last words were written."""
         self.transport.close()
 
+    @abstractmethod
     def due(self, now: float) -> float | None:
         """Act on a deadline; see timers."""
-        raise NotImplementedError
 
     # What the handler needn't do on either side
 

@@ -85,6 +85,11 @@ class Breaker:
         self.counts[resource] += 1
         return True
 
+    def add(self, resource: Resource) -> None:
+        """Count one more that has to be, and that it is too many where it is."""
+        if not self.take(resource):
+            self.counts[resource] += 1
+
     def free(self, resource: Resource) -> None:
         """One less."""
         self.counts[resource] -= 1

@@ -12,7 +12,8 @@ from enum import Enum
 @dataclass(frozen=True, slots=True)
 class HttpCheck:
     """A request; expected: ranges of statuses that are well, the end not included;
-    retriable: those that count towards the threshold (others make unhealthy at once).
+    retriable: those that count towards the threshold (others make unhealthy at once);
+    http2: it is made in HTTP/2, with prior knowledge.
     """
 
     path: bytes
@@ -21,6 +22,7 @@ class HttpCheck:
     fields: tuple[tuple[bytes, bytes], ...] = ()
     expected: tuple[tuple[int, int], ...] = ((200, 201),)
     retriable: tuple[tuple[int, int], ...] = ()
+    http2: bool = False
 
     def verdict(self, status: int) -> Result:
         """What a status says."""

@@ -13,6 +13,7 @@ from waypoint.routing.edits import NO_EDITS, Edits
 from waypoint.routing.hashing import HashPolicy
 from waypoint.routing.limits import RateLimit
 from waypoint.routing.rewrites import HostRewrite, PathRewrite
+from waypoint.routing.session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Forward:
     not_found: the status where the chosen cluster's name leads to nothing.
     upgrades: protocols, in lower case. limits, host_limits: what requests count as for
     rate limits, by the route and by its virtual host; include_host_limits: by both.
+    session: what keeps clients with their endpoints.
     """
 
     clusters: tuple[WeightedCluster, ...]
@@ -72,6 +74,7 @@ class Forward:
     limits: tuple[RateLimit, ...] = ()
     host_limits: tuple[RateLimit, ...] = ()
     include_host_limits: bool = False
+    session: Session | None = None
     bounds: tuple[int, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

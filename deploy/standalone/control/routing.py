@@ -210,10 +210,24 @@ DEFAULT_RETRY = Retry(on=DEFAULT_ON)
 
 
 @dataclass(frozen=True, slots=True)
+class Persistence:
+    """What keeps a client with its endpoint: a cookie, or a header that it sends back.
+
+    name: empty for one made of the route's; lifetime: of the cookie in seconds, 0 for as
+    long as the client likes.
+    """
+
+    name: str = ""
+    header: bool = False
+    lifetime: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RouteRule:
     """One of the matches leads to the action. Times in seconds, 0 for none.
 
-    action: None for the backends; authority, path: what they become on the way.
+    action: None for the backends; authority, path: what they become on the way;
+    delegate: namespace and name of the VirtualService whose rules are in its place.
     """
 
     matches: tuple[RouteMatch, ...]
@@ -228,6 +242,8 @@ class RouteRule:
     path: PathEdit | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
+    delegate: tuple[str, str] | None = None
+    persistence: Persistence | None = None
 
 
 @dataclass(frozen=True, slots=True)

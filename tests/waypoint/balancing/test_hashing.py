@@ -9,19 +9,21 @@ import pytest
 from tests.waypoint.balancing.hosts import FakeHost, hosts, shares
 from waypoint.balancing.hashing import hash_bytes
 from waypoint.balancing.host import Balancer
-from waypoint.balancing.maglev import Maglev, fill
+from waypoint.balancing.maglev import fill
+from waypoint.balancing.maglev import maglev as maglev_table
 from waypoint.balancing.policies import MaglevPolicy, RingHashPolicy
-from waypoint.balancing.ring_hash import RingHash
+from waypoint.balancing.ring_hash import ring_hash
+from waypoint.balancing.slices import at_once
 
 Build = Callable[[Sequence[tuple[FakeHost, float]]], Balancer[FakeHost]]
 
 
 def ring(pairs: Sequence[tuple[FakeHost, float]]) -> Balancer[FakeHost]:
-    return RingHash(pairs, RingHashPolicy(minimum=8192))
+    return at_once(ring_hash(pairs, RingHashPolicy(minimum=8192)))
 
 
 def maglev(pairs: Sequence[tuple[FakeHost, float]]) -> Balancer[FakeHost]:
-    return Maglev(pairs, MaglevPolicy())
+    return at_once(maglev_table(pairs, MaglevPolicy()))
 
 
 BOTH = pytest.mark.parametrize("build", [ring, maglev])
@@ -100,7 +102,7 @@ def test_ring_size(
     weights: tuple[int, ...], minimum: int, maximum: int, counts: list[int]
 ) -> None:
     members = hosts(*weights)
-    made = RingHash(shares(members), RingHashPolicy(minimum, maximum))
+    made = at_once(ring_hash(shares(members), RingHashPolicy(minimum, maximum)))
     assert [Counter(made.at)[host] for host in members] == counts
     assert made.places == sorted(made.places)
 
@@ -131,4 +133,4 @@ def walked(pairs: Sequence[tuple[FakeHost, float]], size: int) -> list[FakeHost]
 @pytest.mark.parametrize("weights", [(1,), (1, 1, 1), (5, 3, 1, 1), tuple(range(1, 30))])
 def test_the_shortcut_fills_the_same_table(size: int, weights: tuple[int, ...]) -> None:
     pairs = shares(hosts(*weights))
-    assert fill(pairs, size) == walked(pairs, size)
+    assert at_once(fill(pairs, size)) == walked(pairs, size)

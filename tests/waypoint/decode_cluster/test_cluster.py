@@ -17,9 +17,9 @@ from waypoint.balancing.policies import (
     RoundRobinPolicy,
 )
 from waypoint.balancing.slow_start import SlowStart
-from waypoint.cluster_settings import ClusterSettings, HttpSettings, Keepalive, Protocol
+from waypoint.cluster_settings import ClusterSettings, HttpSettings, Keepalive, Pings, Protocol
 from waypoint.decode_cluster import decode_cluster
-from waypoint.errors import ClusterError
+from waypoint.errors import RouteError
 from waypoint.resilience.breakers import BreakerSettings, Thresholds
 from waypoint.resilience.budget import RetryBudget
 from waypoint.resilience.health import GrpcCheck, HealthCheck, HttpCheck, TcpCheck
@@ -36,7 +36,7 @@ def decoded(**fields: Any) -> ClusterSettings:
 
 
 def refused(**fields: Any) -> str:
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(RouteError) as caught:
         decoded(**fields)
     return str(caught.value)
 
@@ -98,6 +98,14 @@ SLOW = {"slowStartWindow": "60s"}
         ),
         ({"lbPolicy": "RANDOM"}, RandomPolicy()),
         ({"lbPolicy": "RING_HASH"}, RingHashPolicy(1024, 8388608)),
+        (
+            {"lbPolicy": "RING_HASH", "ringHashLbConfig": {"hashFunction": "MURMUR_HASH_2"}},
+            RingHashPolicy(murmur=True),
+        ),
+        (
+            typed("ring_hash.v3.RingHash", hashFunction="MURMUR_HASH_2"),
+            RingHashPolicy(murmur=True),
+        ),
         (
             {
                 "lbPolicy": "RING_HASH",
@@ -268,6 +276,10 @@ TIMES: dict[str, Any] = {
         ),
         ({"httpHealthCheck": {"path": "/h"}}, HealthCheck(HttpCheck(b"/h"), 1, 2, 3, 4)),
         (
+            {"httpHealthCheck": {"path": "/h", "codecClientType": "HTTP2"}},
+            HealthCheck(HttpCheck(b"/h", http2=True), 1, 2, 3, 4),
+        ),
+        (
             {
                 "httpHealthCheck": {
                     "path": "/h?a=b",
@@ -323,19 +335,19 @@ def test_health_checks(fields: dict[str, Any], check: HealthCheck) -> None:
                         "initialStreamWindowSize": 65535,
                         "initialConnectionWindowSize": 1048576,
                         "allowConnect": True,
+                        "connectionKeepalive": {"interval": "9s", "timeout": "2s"},
                     },
                 },
                 upstreamHttpProtocolOptions={"autoSni": True, "autoSanValidation": True},
                 commonHttpProtocolOptions={
                     "idleTimeout": "30s",
                     "maxConnectionDuration": "40s",
-                    "maxStreamDuration": "50s",
                     "maxRequestsPerConnection": 9,
                 },
             ),
             HttpSettings(
-                Protocol.DOWNSTREAM, 9, 30, 40, 50, stream_window=65535,
-                connection_window=1048576,
+                Protocol.DOWNSTREAM, 9, 30, 40, stream_window=65535,
+                connection_window=1048576, pings=Pings(9, 2),
             ),
         ),
         (
@@ -358,6 +370,10 @@ def test_connections() -> None:
 GRPC: dict[str, Any] = {"grpcHealthCheck": {}}
 
 
+def pinged(**fields: Any) -> dict[str, Any]:
+    return http(explicitHttpConfig={"http2ProtocolOptions": {"connectionKeepalive": fields}})
+
+
 def checks(**fields: Any) -> dict[str, Any]:
     return {"healthChecks": [{**TIMES, **GRPC, **fields}]}
 
@@ -376,8 +392,6 @@ def checked_by_http(**fields: Any) -> dict[str, Any]:
         ({"lbPolicy": "CLUSTER_PROVIDED"}, "lb_policy 6"),
         ({"connectTimeout": "0s"}, "connect_timeout"),
         ({"connectTimeout": "-1s"}, "connect_timeout"),
-        ({"lbPolicy": "RING_HASH", "ringHashLbConfig": {"hashFunction": "MURMUR_HASH_2"}},
-         "ring_hash_lb_config.hash_function"),
         ({"lbPolicy": "RING_HASH",
           "ringHashLbConfig": {"minimumRingSize": 9, "maximumRingSize": 8}},
          "minimum_ring_size"),
@@ -393,7 +407,7 @@ def checked_by_http(**fields: Any) -> dict[str, Any]:
         (typed("round_robin.v3.RoundRobin",
                localityLbConfig={"zoneAwareLbConfig": {"minClusterSize": 2}}),
          "zone_aware_lb_config"),
-        (typed("ring_hash.v3.RingHash", hashFunction="MURMUR_HASH_2"), "hash_function 2"),
+        (typed("ring_hash.v3.RingHash", hashFunction=7), "hash_function 7"),
         (typed("maglev.v3.Maglev", consistentHashingLbConfig={"hashBalanceFactor": 150}),
          "consistent_hashing_lb_config"),
         ({"commonLbConfig": {"zoneAwareLbConfig": {"minClusterSize": 3}}}, "min_cluster_size"),
@@ -425,7 +439,7 @@ def checked_by_http(**fields: Any) -> dict[str, Any]:
         (checked_by_http(path="x"), "path 'x'"),
         (checked_by_http(path="/a b"), "path '/a b'"),
         (checked_by_http(host="a\r\nb: c"), "line end"),
-        (checked_by_http(codecClientType="HTTP2"), "codec_client_type"),
+        (checked_by_http(codecClientType="HTTP3"), "codec_client_type"),
         (checked_by_http(method="CONNECT"), "method"),
         (checked_by_http(receive=[{"text": "00"}]), "receive"),
         (checked_by_http(expectedStatuses=[{"start": 300, "end": 200}]), "expected_statuses"),
@@ -441,6 +455,10 @@ def checked_by_http(**fields: Any) -> dict[str, Any]:
          "initial_stream_window_size"),
         (http(explicitHttpConfig={}, commonHttpProtocolOptions={"maxHeadersCount": 1}),
          "common_http_protocol_options.max_headers_count"),
+        (http(explicitHttpConfig={}, commonHttpProtocolOptions={"maxStreamDuration": "1s"}),
+         "max_stream_duration"),
+        (pinged(interval="1s"), "connection_keepalive.timeout is missing"),
+        (pinged(timeout="1s", connectionIdleInterval="1s"), "connection_idle_interval"),
         ({"typedExtensionProtocolOptions": {"other": {"@type": HTTP_TYPE}}}, "other"),
         ({"upstreamConnectionOptions": {"tcpKeepalive": {"keepaliveTime": 0}}},
          "tcp_keepalive"),
@@ -453,7 +471,7 @@ def test_what_cannot_be_honoured_is_named(fields: dict[str, Any], named: str) ->
 
 
 def test_what_is_no_cluster() -> None:
-    with pytest.raises(ClusterError, match="not a Cluster"):
+    with pytest.raises(RouteError, match="not a Cluster"):
         decode_cluster(b"\xff\xff")
-    with pytest.raises(ClusterError, match="field number 999"):
+    with pytest.raises(RouteError, match="field number 999"):
         decode_cluster(b"\xb8\x3e\x01")

@@ -9,13 +9,10 @@ from deploy.standalone.control.gatewayapi import HttpRoute
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.filters import OF_GRPC, read_filters
 from deploy.standalone.control.manifests.matches import first_of_each, read_values
-from deploy.standalone.control.manifests.metadata import read_metadata
-from deploy.standalone.control.manifests.parents import read_parents
 from deploy.standalone.control.manifests.routes import (
-    HOSTNAMES,
-    PERSISTENCE,
-    UNSUPPORTED,
     read_backends,
+    read_frame,
+    read_persistence,
 )
 from deploy.standalone.control.manifests.texts import check_regex
 from deploy.standalone.control.routing import MatchKind, RouteMatch, RouteRule, TextMatch
@@ -28,29 +25,11 @@ METHOD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 def read_grpc_route(document: Fields, _folder: Path | None) -> HttpRoute:
     """Read a GRPCRoute."""
-    metadata = read_metadata(document)
-    document.ignore("status")
-    spec = document.child("spec")
-    if spec.missing:
-        document.wrong("spec", "missing")
-    spec.unsupported(UNSUPPORTED)
-    if spec.has("hostnames"):
-        spec.notice("hostnames", HOSTNAMES)
-    route = HttpRoute(
-        namespace=metadata.namespace,
-        name=metadata.name,
-        parents=read_parents(spec, metadata.namespace),
-        rules=tuple(read_rule(inner, metadata.namespace) for inner in spec.children("rules")),
-        origin=document.origin,
-        kind="GRPCRoute",
-    )
-    spec.end()
-    return route
+    return read_frame(document, "GRPCRoute", read_rule)
 
 
 def read_rule(fields: Fields, namespace: str) -> RouteRule:
     """Read one of ``rules``."""
-    fields.unsupported(PERSISTENCE)
     matches = tuple(read_match(inner) for inner in fields.children("matches"))
     filters = read_filters(fields, namespace, OF_GRPC)
     rule = RouteRule(
@@ -59,6 +38,7 @@ def read_rule(fields: Fields, namespace: str) -> RouteRule:
         name=fields.text("name"),
         edits=filters.edits,
         mirrors=filters.mirrors,
+        persistence=read_persistence(fields),
     )
     fields.end()
     return rule

@@ -6,6 +6,7 @@ requests where its author didn't want them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy.standalone.control.gatewayapi import HttpRoute
@@ -20,11 +21,13 @@ from deploy.standalone.control.manifests.filters import (
 from deploy.standalone.control.manifests.matches import ANYTHING, read_match
 from deploy.standalone.control.manifests.metadata import read_metadata
 from deploy.standalone.control.manifests.parents import read_backend, read_parents
+from deploy.standalone.control.manifests.texts import TOKEN
 from deploy.standalone.control.routing import (
     DEFAULT_RETRY,
     BackendRef,
     MatchKind,
     PathEditKind,
+    Persistence,
     Retry,
     RouteMatch,
     RouteRule,
@@ -33,14 +36,25 @@ from deploy.standalone.control.routing import (
 #: GEP-1731: a retry stanza asks for these, whatever statuses it lists.
 RETRY_ON = ("connect-failure", "refused-stream", "reset", "retriable-status-codes")
 UNSUPPORTED = {"useDefaultGateways": "name a Service in parentRefs"}
-PERSISTENCE = {
-    "sessionPersistence": "give a DestinationRule with loadBalancer.consistentHash instead"
-}
+NO_IDLE = {"idleTimeout": "nobody here knows when a client was last seen; leave it out"}
 HOSTNAMES = "without effect: a Service's route holds for all of its names"
 
 
 def read_route(document: Fields, _folder: Path | None) -> HttpRoute:
     """Read an HTTPRoute."""
+    return read_frame(document, "HTTPRoute", read_rule, (RouteRule((ANYTHING,)),))
+
+
+def read_frame(
+    document: Fields,
+    kind: str,
+    read: Callable[[Fields, str], RouteRule],
+    default: tuple[RouteRule, ...] = (),
+) -> HttpRoute:
+    """Read what HTTPRoutes and GRPCRoutes have in common.
+
+    read: one of ``rules``, in a namespace; default: the rules where there are none.
+    """
     metadata = read_metadata(document)
     document.ignore("status")
     spec = document.child("spec")
@@ -50,10 +64,9 @@ def read_route(document: Fields, _folder: Path | None) -> HttpRoute:
     if spec.has("hostnames"):
         spec.notice("hostnames", HOSTNAMES)
     parents = read_parents(spec, metadata.namespace)
-    if spec.has("rules"):
-        rules = tuple(read_rule(inner, metadata.namespace) for inner in spec.children("rules"))
-    else:
-        rules = (RouteRule((ANYTHING,)),)
+    rules = tuple(read(inner, metadata.namespace) for inner in spec.children("rules"))
+    if not spec.has("rules"):
+        rules = default
     spec.end()
     return HttpRoute(
         namespace=metadata.namespace,
@@ -61,12 +74,12 @@ def read_route(document: Fields, _folder: Path | None) -> HttpRoute:
         parents=parents,
         rules=rules,
         origin=document.origin,
+        kind=kind,
     )
 
 
 def read_rule(fields: Fields, namespace: str) -> RouteRule:
     """Read one of ``rules``."""
-    fields.unsupported(PERSISTENCE)
     matches = tuple(read_match(inner) for inner in fields.children("matches"))
     matches = matches or (ANYTHING,)
     filters = read_filters(fields, namespace, tuple(BODIES))
@@ -89,6 +102,7 @@ def read_rule(fields: Fields, namespace: str) -> RouteRule:
         path=filters.path,
         mirrors=filters.mirrors,
         cors=filters.cors,
+        persistence=read_persistence(fields),
     )
     if filters.redirect and rule.backends:
         fields.wrong("backendRefs", "can't stand beside a RequestRedirect: nothing is sent")
@@ -112,6 +126,30 @@ def check_prefix(fields: Fields, filters: Filters, matches: tuple[RouteMatch, ..
         return
     if any(match.path.kind is not MatchKind.SEGMENTS for match in matches):
         fields.wrong("filters", "ReplacePrefixMatch needs matches of path type PathPrefix")
+
+
+def read_persistence(fields: Fields) -> Persistence | None:
+    """Read ``sessionPersistence``."""
+    inner = fields.child("sessionPersistence")
+    if inner.missing:
+        return None
+    inner.unsupported(NO_IDLE)
+    header = inner.choice("type", ("Cookie", "Header"), "Cookie") == "Header"
+    name = inner.text("sessionName")
+    if name and not TOKEN.fullmatch(name):
+        inner.wrong("sessionName", f"{name!r} can't be the name of a cookie or header")
+    config = inner.child("cookieConfig")
+    if header and not config.missing:
+        inner.wrong("cookieConfig", "goes with type Cookie only")
+    lasting = config.choice("lifetimeType", ("Session", "Permanent"), "Session") == "Permanent"
+    lifetime = read_duration(inner, "absoluteTimeout")
+    if lasting and not lifetime:
+        inner.wrong("absoluteTimeout", "missing: a Permanent cookie needs it")
+    if lifetime and (header or not lasting):
+        inner.wrong("absoluteTimeout", "goes with a cookie of lifetimeType Permanent only")
+    config.end()
+    inner.end()
+    return Persistence(name, header, lifetime)
 
 
 def read_retry(fields: Fields) -> Retry:

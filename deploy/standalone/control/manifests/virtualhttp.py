@@ -29,7 +29,6 @@ from deploy.standalone.control.routing import (
 WHOLE = 1_000_000
 UNSUPPORTED = {
     "fault": "faults can't be injected so far; take it out",
-    "delegate": "write the routes into this VirtualService",
 }
 ACTIONS = ("route", "redirect", "directResponse")
 #: Envoy's bound on a direct response, in bytes.
@@ -44,7 +43,10 @@ def read_http(fields: Fields, namespace: str) -> RouteRule | None:
     meant = [(in_mesh(each), read_match(each)) for each in inner]
     matches = tuple(match for mesh, match in meant if mesh)
     given = [action for action in ACTIONS if fields.has(action)]
-    if len(given) != 1 and not fields.has("delegate"):
+    delegate = read_delegate(fields.child("delegate"), namespace)
+    if delegate and given:
+        fields.wrong(given[0], "can't stand beside delegate, whose routes are in its place")
+    elif len(given) != 1 and not delegate:
         what = "missing" if not given else "too much"
         fields.wrong(
             given[-1] if given else "route", f"{what}: give one of {', '.join(ACTIONS)}"
@@ -67,10 +69,20 @@ def read_http(fields: Fields, namespace: str) -> RouteRule | None:
         path=path,
         mirrors=read_mirrors(fields, namespace),
         cors=read_cors(fields.child("corsPolicy")),
+        delegate=delegate,
     )
     check_rule(fields, rule)
     fields.end()
     return rule if rule.matches else None
+
+
+def read_delegate(fields: Fields, namespace: str) -> tuple[str, str] | None:
+    """Read ``delegate``: a VirtualService, of this namespace where it says no other."""
+    if fields.missing:
+        return None
+    found = (fields.text("namespace") or namespace, fields.required("name"))
+    fields.end()
+    return found
 
 
 def check_rule(fields: Fields, rule: RouteRule) -> None:

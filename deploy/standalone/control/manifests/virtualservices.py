@@ -32,7 +32,7 @@ def read_virtual_service(document: Fields, _folder: Path | None) -> VirtualServi
         spec.notice("gateways", "without effect: no gateway here takes requests; name mesh")
         return None
     if not spec.has("hosts"):
-        spec.wrong("hosts", "missing: name the hosts whose requests are routed")
+        check_delegate(spec)
     hosts = tuple(
         read_host(spec, f"hosts[{index}]", text, metadata.namespace)
         for index, text in enumerate(spec.texts("hosts"))
@@ -55,6 +55,16 @@ def read_virtual_service(document: Fields, _folder: Path | None) -> VirtualServi
     )
     spec.end()
     return service
+
+
+def check_delegate(spec: Fields) -> None:
+    """Report what one without hosts can't have: it is there for others to delegate to."""
+    for kind in ("tls", "tcp"):
+        if spec.has(kind):
+            spec.wrong("hosts", f"missing: name the hosts whose {kind} is routed")
+    for inner in spec.children("http"):
+        if inner.has("delegate"):
+            inner.wrong("delegate", "a VirtualService without hosts can't delegate further")
 
 
 def read_streams(spec: Fields, name: str, namespace: str) -> tuple[StreamRule, ...]:

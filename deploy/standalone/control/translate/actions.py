@@ -8,6 +8,11 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2 as core
 from envoy.config.route.v3 import route_components_pb2 as envoy
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
+from envoy.extensions.filters.http.stateful_session.v3.stateful_session_pb2 import (
+    StatefulSessionPerRoute,
+)
+from envoy.extensions.http.stateful_session.cookie.v3.cookie_pb2 import CookieBasedSessionState
+from envoy.extensions.http.stateful_session.header.v3.header_pb2 import HeaderBasedSessionState
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import (
     PreviousHostsPredicate,
 )
@@ -25,6 +30,7 @@ from deploy.standalone.control.routing import (
     HeaderEdits,
     PathEdit,
     PathEditKind,
+    Persistence,
     Redirect,
     Retry,
     RouteMatch,
@@ -34,6 +40,7 @@ from deploy.standalone.control.translate.attached import AttachedRule, Share
 from deploy.standalone.control.translate.matching import string_matcher
 
 CORS_FILTER = "envoy.filters.http.cors"
+SESSION_FILTER = "envoy.filters.http.stateful_session"
 PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 PREVIOUS_PRIORITIES = "envoy.retry_priorities.previous_priorities"
 #: Istio's: so often a retry looks for a host that wasn't tried.
@@ -229,4 +236,23 @@ def duration(seconds: float) -> Duration:
     """Seconds as protobuf has them, by the millisecond."""
     message = Duration()
     message.FromMilliseconds(round(seconds * 1000))
+    return message
+
+
+def session(persistence: Persistence, route: str) -> Any:
+    """What keeps a route's clients with their endpoints; route: its name."""
+    name = persistence.name or f"tandem-{route}"
+    message = StatefulSessionPerRoute()
+    state = message.stateful_session.session_state
+    if persistence.header:
+        state.name = "envoy.http.stateful_session.header"
+        state.typed_config.Pack(HeaderBasedSessionState(name=name))
+        return message
+    kept = CookieBasedSessionState()
+    kept.cookie.name = name
+    kept.cookie.path = "/"
+    if persistence.lifetime:
+        kept.cookie.ttl.CopyFrom(duration(persistence.lifetime))
+    state.name = "envoy.http.stateful_session.cookie"
+    state.typed_config.Pack(kept)
     return message

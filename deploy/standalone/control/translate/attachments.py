@@ -23,6 +23,7 @@ from deploy.standalone.control.translate.attached import (
     cluster_name,
 )
 from deploy.standalone.control.translate.backends import Lookup
+from deploy.standalone.control.translate.delegates import resolved
 from deploy.standalone.control.translate.destinations import Destinations
 from deploy.standalone.control.translate.frontends import (
     HTTP,
@@ -76,10 +77,14 @@ def attach(world: World, frontends: Frontends, destinations: Destinations) -> At
         board.groups[slot] = Group(slot.namespaces, tuple(rules), ranked=True)
     for stream in world.stream_routes:
         attach_stream(stream, board)
-    for claim in claims(world, frontends, board.problems):
+    services, delegations = resolved(world.virtual_services, board.problems)
+    for claim in claims(services, frontends, board.problems):
         attach_claim(claim, board)
     for service in world.virtual_services:
         board.accepted.setdefault(service.key, False)
+    for key, delegates in delegations.items():
+        if board.accepted[key]:
+            board.accepted.update(dict.fromkeys(delegates, True))
     return finished(board)
 
 

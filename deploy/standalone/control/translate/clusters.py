@@ -151,11 +151,12 @@ def http_options(port: Port, pool: Pool) -> Any:
         common.max_connection_duration.CopyFrom(duration(pool.max_duration))
     if common.ByteSize():
         message.common_http_protocol_options.CopyFrom(common)
-    if pool.client_protocol:
+    said = app_protocol(port)
+    if pool.client_protocol or (said == pb.UNKNOWN and not pool.upgrade):
         options = message.use_downstream_protocol_config
         options.http2_protocol_options.SetInParent()
         h2 = options.http2_protocol_options
-    elif pool.upgrade or app_protocol(port) in {pb.HTTP2, pb.GRPC}:
+    elif pool.upgrade or said in {pb.HTTP2, pb.GRPC}:
         h2 = message.explicit_http_config.http2_protocol_options
         h2.SetInParent()
     else:

@@ -24,9 +24,14 @@ APP_PROTOCOLS: dict[str, pb.AppProtocol.ValueType] = {
     "https": pb.TLS,
     "kubernetes.io/wss": pb.TLS,
 }
+#: Protocols by name that are bytes to us.
+BYTES = ("mysql", "mongo", "redis")
+APP_PROTOCOLS |= dict.fromkeys(BYTES, pb.TCP)
 #: A port's name, or what comes before its first dash (longest first).
-PREFIXES = ("grpc-web", "http2", "http", "https", "grpc", "tcp", "tls")
-
+PREFIXES = ("grpc-web", "http2", "http", "https", "grpc", "tcp", "tls", *BYTES)
+#: SMTP, DNS, MySQL, MongoDB: where a port says nothing, its number does, since servers
+#: speak first there (Istio's).
+SERVER_FIRST = frozenset({25, 53, 3306, 27017})
 
 #: A ServiceEntry's protocols; the others are plain TCP.
 ENTRY_PROTOCOLS: dict[str, pb.AppProtocol.ValueType] = {
@@ -44,7 +49,10 @@ P = TypeVar("P", bound=Port)
 
 
 def app_protocol(port: Port) -> pb.AppProtocol.ValueType:
-    """The protocol by appProtocol, else by the name's prefix, else TCP; none of UDP."""
+    """The protocol by appProtocol, else by the name's prefix; UNKNOWN: neither says it.
+
+    Of UDP there is none.
+    """
     if isinstance(port, EntryPort):
         return ENTRY_PROTOCOLS.get(port.protocol, pb.TCP)
     if port.transport is Transport.UDP:
@@ -56,7 +64,7 @@ def app_protocol(port: Port) -> pb.AppProtocol.ValueType:
     for prefix in PREFIXES:
         if name == prefix or name.startswith(f"{prefix}-"):
             return APP_PROTOCOLS[prefix]
-    return pb.TCP
+    return pb.TCP if port.port in SERVER_FIRST else pb.UNKNOWN
 
 
 def target_port(port: Port, owner: DesiredPod | Outside) -> int | None:

@@ -22,10 +22,12 @@ from deploy.standalone.control.routing import (
 )
 from deploy.standalone.control.translate.actions import (
     CORS_FILTER,
+    SESSION_FILTER,
     add_edits,
     cors_policy,
     redirect_action,
     route_action,
+    session,
 )
 from deploy.standalone.control.translate.attached import AttachedRule, Group, HttpPort
 from deploy.standalone.control.translate.matching import envoy_match, source_matchers
@@ -97,6 +99,10 @@ def envoy_route(group: Group, attached: AttachedRule, match: RouteMatch, port: i
             message.direct_response.CopyFrom(answer(status, body))
         case None if usable(group, attached):
             message.route.CopyFrom(route_action(attached, match, fails_as_500=group.ranked))
+            if rule.persistence is not None:
+                message.typed_per_filter_config[SESSION_FILTER].Pack(
+                    session(rule.persistence, attached.name), deterministic=True
+                )
         case None:
             message.direct_response.CopyFrom(answer(NO_BACKEND, b"no valid backend\n"))
     return message

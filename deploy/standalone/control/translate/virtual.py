@@ -8,6 +8,7 @@ Where several mean one service, the most specific host counts, then the first by
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.standalone.control.problems import Problem
@@ -22,7 +23,7 @@ from deploy.standalone.control.translate.frontends import (
     Frontends,
     specificity,
 )
-from deploy.standalone.control.world import Name, World
+from deploy.standalone.control.world import Name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ class Claim:
     namespaces: tuple[str, ...]
 
 
-def claims(world: World, frontends: Frontends, problems: list[Problem]) -> list[Claim]:
+def claims(
+    services: Sequence[VirtualService], frontends: Frontends, problems: list[Problem]
+) -> list[Claim]:
     """Those that count, in order; what is wrong with the others is added to problems."""
     made: dict[tuple[Name, tuple[str, ...]], list[Claim]] = defaultdict(list)
-    for service in world.virtual_services:
+    for service in services:
         for index, host in enumerate(service.hosts):
             path = f"spec.hosts[{index}]"
             found = frontends.matching(host)

@@ -81,9 +81,29 @@ def test_weights_default_to_one_and_may_be_zero() -> None:
             "'shop.example' is no origin",
         ),
         (
-            "- sessionPersistence: {sessionName: a}",
-            "rules[0].sessionPersistence",
-            "not supported: give a DestinationRule",
+            "- sessionPersistence: {idleTimeout: 3s}",
+            "rules[0].sessionPersistence.idleTimeout",
+            "not supported: nobody here knows",
+        ),
+        (
+            "- sessionPersistence: {type: Header, cookieConfig: {}}",
+            "rules[0].sessionPersistence.cookieConfig",
+            "goes with type Cookie only",
+        ),
+        (
+            "- sessionPersistence: {absoluteTimeout: 3s}",
+            "rules[0].sessionPersistence.absoluteTimeout",
+            "goes with a cookie of lifetimeType Permanent only",
+        ),
+        (
+            "- sessionPersistence: {cookieConfig: {lifetimeType: Permanent}}",
+            "rules[0].sessionPersistence.absoluteTimeout",
+            "missing: a Permanent cookie needs it",
+        ),
+        (
+            "- sessionPersistence: {sessionName: a b}",
+            "rules[0].sessionPersistence.sessionName",
+            "'a b' can't be the name",
         ),
         (
             "- retry: {codes: [200]}",

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from deploy.standalone.control.objects import Key
+from proto import workload_pb2 as pb
 from tests.deploy.standalone.control.helpers import AMBIENT, GATEWAY, Mesh, route, service
 
 WEB = "- backendRefs: [{name: web, port: 80}]"
 TWO = service("web").replace(
-    "ports: [", "ports: [{name: http-admin, port: 81}, {name: db, port: 82}, "
+    "ports: [", "ports: [{name: http-admin, port: 81}, {name: tcp-db, port: 82}, "
 )
 GRANT = """
 apiVersion: gateway.networking.k8s.io/v1beta1
@@ -38,6 +39,14 @@ def told(mesh: Mesh, text: str) -> bool:
 def test_a_parent_may_be_narrowed_to_a_port(parent: str, expected: list[str]) -> None:
     mesh = Mesh(AMBIENT, GATEWAY, TWO, route(WEB).replace("name: web}]", f"{parent}}}]", 1))
     assert ports(mesh) == expected
+
+
+def test_a_port_that_does_not_say_its_protocol_may_have_routes() -> None:
+    text = service("web").replace("name: http", "name: web")
+    mesh = Mesh(AMBIENT, GATEWAY, text, route(WEB))
+    assert ports(mesh) == ["80"]
+    (port,) = mesh.service("web").ports
+    assert port.app_protocol == pb.UNKNOWN
 
 
 @pytest.mark.parametrize(

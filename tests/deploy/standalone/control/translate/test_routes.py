@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.json_format import MessageToDict
@@ -93,6 +95,27 @@ def test_a_split() -> None:
 def test_matches(match: str, expected: dict[str, object]) -> None:
     (found,) = routes_of(configured(route(f"- matches: [{match}]\n  {WEB}")))
     assert found["match"] == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("{}", {"cookie": {"name": "tandem-shop.web.0", "path": "/"}}),
+        (
+            "{sessionName: a, absoluteTimeout: 1h, cookieConfig: {lifetimeType: Permanent}}",
+            {"cookie": {"name": "a", "ttl": "3600s", "path": "/"}},
+        ),
+        ("{sessionName: X-A, type: Header}", {"name": "X-A"}),
+    ],
+)
+def test_session_persistence(said: str, state: dict[str, object]) -> None:
+    rule = f"- sessionPersistence: {said}\n  backendRefs: [{{name: web, port: 80}}]"
+    (found,) = routes_of(configured(route(rule)))
+    own: Any = found["typedPerFilterConfig"]
+    session = own["envoy.filters.http.stateful_session"]["statefulSession"]["sessionState"]
+    config = session["typedConfig"]
+    assert config.pop("@type").endswith("BasedSessionState")
+    assert config == state
 
 
 def test_the_most_specific_match_comes_first() -> None:

@@ -17,6 +17,7 @@ from tests.deploy.standalone.control.helpers import (
 from tests.deploy.standalone.control.translate.test_resources import rides
 
 ROUTE = "http:\n- route: [{destination: {host: web}}]"
+TCP = "tcp:\n- route: [{destination: {host: web}}]"
 
 
 def virtual(spec: str, name: str = "web", namespace: str = "shop") -> str:
@@ -106,6 +107,16 @@ def test_a_subset_that_nobody_declares_gets_no_request() -> None:
     assert "outbound|80|v9|web.shop.svc.cluster.local.invalid" in rides(mesh)
 
 
+def test_a_port_that_does_not_say_its_protocol_is_spoken_to_as_the_client_speaks() -> None:
+    pool = policy("connectionPool: {http: {maxConcurrentStreams: 7}}")
+    text = rides(
+        Mesh(AMBIENT, GATEWAY, service("web").replace("name: http", "name: web"), pool)
+    )
+    assert "use_downstream_protocol_config" in text
+    assert "max_concurrent_streams {\n            value: 7" in text
+    assert "max_concurrent_streams" not in rides(mesh_of(pool))
+
+
 def test_labels_reach_waypoints_only() -> None:
     mesh = mesh_of()
     mesh.report()
@@ -119,7 +130,14 @@ def test_labels_reach_waypoints_only() -> None:
     ("text", "field", "message"),
     [
         (more("fault: {abort: {httpStatus: 500}}"), "http[0].fault", "not supported: faults"),
-        (more("delegate: {name: other}"), "http[0].delegate", "not supported: write the"),
+        (more("delegate: {name: other}"), "http[0].route", "can't stand beside delegate"),
+        (only("{delegate: {namespace: x}}"), "http[0].delegate.name", "missing"),
+        (
+            virtual("http: [{delegate: {name: x}}]"),
+            "http[0].delegate",
+            "a VirtualService without hosts can't delegate",
+        ),
+        (virtual(TCP), "hosts", "missing: name the hosts whose tcp"),
         (
             more("retries: {retryOn: sometimes}"),
             "http[0].retries.retryOn",
