@@ -2,9 +2,10 @@
 
 Tandem: an enrolled client calls a service, whose waypoint routes by 200 routes and
 knows the caller, and connects to an enrolled server. Envoy: a client, Envoy with one
-worker, the same 200 routes and a policy on the caller's address, and a server, each in
-a network namespace of the same node, outside the mesh. Neither writes an access log. The
-proxies have a core for themselves; load generator and servers share the other.
+worker, the same 200 routes and the same policies, the caller's address in the place of
+its identity, and a server, each in a network namespace of the same node, outside the
+mesh. Neither writes an access log. The proxies have a core for themselves; load generator
+and servers share the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,15 @@ from pathlib import Path
 from deploy.standalone.runner import cgroups
 from tests.bench.l4 import on_core, outside, reuse_ports
 from tests.bench.measure import Entry, Sample, in_turn
+from tests.bench.policies import (
+    Issuer,
+    caller_policy,
+    envoy_caller,
+    envoy_filters,
+    listed,
+    make_issuer,
+    mesh_policies,
+)
 from tests.bench.tunnel import cpu_seconds, ended
 from tests.e2e.manifests import documents, gateway, idle, namespace, route, service
 from tests.support.mesh import MeshHandle, eventually
@@ -48,6 +59,11 @@ HEADERS = {
 }
 GRPC = {"content-type": "application/grpc", "te": "trailers", "user-agent": "grpc-c/1.0"}
 
+#: Whether what a service's port speaks is HTTP/2; and Envoy's port in its place.
+SERVICES = {"web": False, "web2": True, "guarded": False, "guarded2": True}
+PORTS = {"web": 80, "web2": 81, "guarded": 82, "guarded2": 83}
+CALLER = f"cluster.local/ns/{NAME}/sa/default"
+
 Inside = Callable[[Sequence[str]], list[str]]
 
 
@@ -58,7 +74,17 @@ def path_of(number: int) -> str:
 
 def manifests() -> dict[str, str]:
     """The mesh's files."""
-    routes = [text for name in ("web", "web2") for text in routes_of(name)]
+    issuer = make_issuer()
+    routes = [text for name in SERVICES for text in routes_of(name)]
+    policies = [
+        text
+        for name in SERVICES
+        for text in (
+            mesh_policies(name, NAME, CALLER, issuer)
+            if name.startswith("guarded")
+            else [caller_policy(name, NAME, CALLER)]
+        )
+    ]
     return {
         "waypoint.yaml": documents(
             namespace(NAME, dataplane_mode="ambient", use_waypoint="gate"),
@@ -66,11 +92,19 @@ def manifests() -> dict[str, str]:
             gateway("gate", NAME),
             idle("client", NAME),
             idle("server", NAME),
-            service("web", 80, 8080, namespace=NAME, selector="app: server"),
-            service(
-                "web2", 80, 8081, namespace=NAME, port_name="http2", selector="app: server"
+            *(
+                service(
+                    name,
+                    80,
+                    8080 + http2,
+                    namespace=NAME,
+                    port_name="http2" if http2 else "http",
+                    selector="app: server",
+                )
+                for name, http2 in SERVICES.items()
             ),
             *routes,
+            *policies,
             idle("client", "plain"),
             idle("envoy", "plain"),
             idle("server", "plain"),
@@ -95,12 +129,12 @@ def routes_of(name: str) -> list[str]:
 class Proxy:
     """One way from a client through a proxy to a server.
 
-    urls: to a server of HTTP/1.1, and to one of HTTP/2; pids: the proxy's.
+    urls: by service; pids: the proxy's.
     """
 
     name: str
     client: Inside
-    urls: tuple[str, str]
+    urls: dict[str, str]
     pids: tuple[int, ...]
 
 
@@ -115,29 +149,30 @@ class Run:
 
 def run(mesh: MeshHandle, scratch: Path) -> list[Entry]:
     """Every case."""
+    issuer = make_issuer()
     with ExitStack() as stack:
-        ours, envoy = open_proxies(mesh, scratch, stack)
+        ours, envoy = open_proxies(mesh, scratch, stack, issuer)
         entries: list[Entry] = []
-        for case in cases(scratch):
+        for case in cases(scratch, issuer):
             print(f"bench: {case.name}", flush=True)
             entries += measure(case, [ours, envoy], scratch)
         print("bench: waypoint.latency", flush=True)
-        return entries + latency(ours, envoy, scratch)
+        return entries + latency(ours, envoy, scratch, issuer)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """options: h2load's; http2: spoken at both ends; unique: each request has a new path."""
+    """options: h2load's; unique: each request has a new path."""
 
     name: str
     options: Sequence[str]
-    http2: bool = False
+    service: str = "web"
     unique: bool = False
     path: str = path_of(ROUTES * 2 // 3)
 
     def targets(self, proxy: Proxy, scratch: Path) -> list[str]:
         """What to ask for: one path, or a file of many."""
-        url = f"{proxy.urls[self.http2]}{self.path}"
+        url = f"{proxy.urls[self.service]}{self.path}"
         if not self.unique:
             return [url]
         paths = scratch / "paths"
@@ -145,7 +180,7 @@ class Case:
         return ["-i", str(paths)]
 
 
-def cases(scratch: Path) -> list[Case]:
+def cases(scratch: Path, issuer: Issuer) -> list[Case]:
     """All but latency's."""
     common = [f"-H{name}: {value}" for name, value in HEADERS.items()]
     one = ["--h1", "-c16", "-m1", *common]
@@ -153,12 +188,15 @@ def cases(scratch: Path) -> list[Case]:
     message = scratch / "call"
     message.write_bytes(b"\0\0\0\0\x20" + bytes(32))
     call = ["-c4", "-m32", f"-d{message}", *(f"-H{n}: {v}" for n, v in GRPC.items())]
+    token = f"-Hauthorization: Bearer {issuer.token()}"
     return [
         Case("waypoint.h1", one),
         Case("waypoint.h1.unique", one, unique=True),
-        Case("waypoint.h2", two, http2=True),
-        Case("waypoint.h2.unique", two, http2=True, unique=True),
-        Case("waypoint.grpc", call, http2=True, path=f"{CALL}/Say"),
+        Case("waypoint.h1.policy", [*one, token], "guarded"),
+        Case("waypoint.h2", two, "web2"),
+        Case("waypoint.h2.unique", two, "web2", unique=True),
+        Case("waypoint.h2.policy", [*two, token], "guarded2"),
+        Case("waypoint.grpc", call, "web2", path=f"{CALL}/Say"),
     ]
 
 
@@ -210,9 +248,9 @@ def h2load(proxy: Proxy, options: Sequence[str], targets: Sequence[str]) -> Run:
     return Run(float(rate[1]), int(counts[1]))
 
 
-def latency(ours: Proxy, envoy: Proxy, scratch: Path) -> list[Entry]:
+def latency(ours: Proxy, envoy: Proxy, scratch: Path, issuer: Issuer) -> list[Entry]:
     """The 99th percentile at half of what Envoy takes at most."""
-    case = cases(scratch)[0]
+    case = cases(scratch, issuer)[0]
     options = case.options
     most = h2load(envoy, options, case.targets(envoy, scratch)).rate
     clients = 16
@@ -241,7 +279,9 @@ def latency(ours: Proxy, envoy: Proxy, scratch: Path) -> list[Entry]:
     ]
 
 
-def open_proxies(mesh: MeshHandle, scratch: Path, stack: ExitStack) -> tuple[Proxy, Proxy]:
+def open_proxies(
+    mesh: MeshHandle, scratch: Path, stack: ExitStack, issuer: Issuer
+) -> tuple[Proxy, Proxy]:
     """Start servers and Envoy, give the proxies their core; ours first."""
     plain = {name: mesh.pod(name, "plain") for name in ("client", "envoy", "server")}
     reuse_ports(*plain.values())
@@ -251,7 +291,9 @@ def open_proxies(mesh: MeshHandle, scratch: Path, stack: ExitStack) -> tuple[Pro
     addresses = {
         name: next(ip for ip in pod["ips"] if ":" not in ip) for name, pod in plain.items()
     }
-    beside = stack.enter_context(envoy(scratch, addresses, outside(plain["envoy"]["netns"])))
+    beside = stack.enter_context(
+        envoy(scratch, addresses, issuer, outside(plain["envoy"]["netns"]))
+    )
     waypoint = waypoint_of(mesh)
     for pid in (*waypoint, beside):
         subprocess.run(
@@ -269,11 +311,11 @@ def open_proxies(mesh: MeshHandle, scratch: Path, stack: ExitStack) -> tuple[Pro
 
     address = f"http://{addresses['envoy']}"
     return (
-        Proxy("waypoint", within, (url("web"), url("web2")), waypoint),
+        Proxy("waypoint", within, {name: url(name) for name in SERVICES}, waypoint),
         Proxy(
             "Envoy",
             outside(plain["client"]["netns"]),
-            (address, f"{address}:81"),
+            {name: f"{address}:{port}" for name, port in PORTS.items()},
             (beside,),
         ),
     )
@@ -327,16 +369,7 @@ LISTENER = """
           stat_prefix: http
           codec_type: AUTO
           http_filters:
-          - name: rbac
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
-              rules:
-                action: ALLOW
-                policies:
-                  client:
-                    permissions: [{any: true}]
-                    principals:
-                    - direct_remote_ip: {address_prefix: %CLIENT%, prefix_len: 32}
+%FILTERS%
           - name: router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
@@ -369,10 +402,15 @@ OPTIONS_2 = """
 
 
 @contextmanager
-def envoy(scratch: Path, addresses: dict[str, str], inside: Inside) -> Iterator[int]:
-    """Envoy with one worker, on port 80 to HTTP/1.1, on port 81 to HTTP/2; its process."""
+def envoy(
+    scratch: Path, addresses: dict[str, str], issuer: Issuer, inside: Inside
+) -> Iterator[int]:
+    """Envoy with one worker, with a port for each service; its process."""
     listeners = clusters = ""
-    for port, server, options in ((80, 8080, ""), (81, 8081, OPTIONS_2)):
+    caller = listed(envoy_caller(addresses["client"]))
+    guarded = envoy_filters(addresses["client"], issuer)
+    for name, port in PORTS.items():
+        server = 8080 + SERVICES[name]
         prefixes = [path_of(number) for number in range(ROUTES)]
         routes = "".join(
             f'              - match: {{path_separated_prefix: "{prefix}"}}\n'
@@ -383,9 +421,12 @@ def envoy(scratch: Path, addresses: dict[str, str], inside: Inside) -> Iterator[
             LISTENER,
             PORT=str(port),
             HTTP="envoy.extensions.filters.network.http_connection_manager",
-            CLIENT=addresses["client"],
+            FILTERS=textwrap.indent(
+                guarded if name.startswith("guarded") else caller, " " * 10
+            ),
             ROUTES=routes,
         )
+    for server, options in ((8080, ""), (8081, OPTIONS_2)):
         clusters += filled(
             CLUSTER, SERVER=str(server), ADDRESS=addresses["server"], OPTIONS=options
         )

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.standalone.control.objects import Key
 from deploy.standalone.control.routing import (
+    ClaimMatch,
     FieldMatch,
     MatchKind,
     RouteMatch,
@@ -67,6 +68,13 @@ PRESENT = TextMatch(MatchKind.PRESENT)
 def test_paths(outer: TextMatch, inner: TextMatch, both: TextMatch | None) -> None:
     found = narrowed(RouteMatch(path=outer), RouteMatch(path=inner))
     assert (found and found.path) == both
+
+
+def test_claims_of_both_count() -> None:
+    outer, inner = (ClaimMatch((name,), exact("1")) for name in ("a", "b"))
+    found = narrowed(RouteMatch(claims=(outer,), port=80), RouteMatch(claims=(inner,)))
+    assert found is not None
+    assert (found.claims, found.port) == ((outer, inner), 80)
 
 
 def header(name: str, text: TextMatch, *, inverted: bool = False) -> FieldMatch:
