@@ -20,6 +20,11 @@ NOBODY = '"-" "-" "'
 NO_AUTHORITY = '" "-" "'
 #: `upstream host" cluster local address`.
 NO_UPSTREAM = '-" - -'
+#: Envoy's flags in its order, as far as others come beside them.
+FLAGS = (
+    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE",
+    "DC", "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF",
+)  # fmt: skip
 
 
 class Clock:
@@ -71,6 +76,14 @@ def authority_part(authority: bytes) -> str:
 def upstream_part(host: str, cluster: str, local: str) -> str:
     """``host" cluster local``, from within the quotes around the host."""
     return f'{host}" {cluster} {local}'
+
+
+def with_flags(flags: str, more: tuple[str, ...]) -> str:
+    """Flags with more of them, in Envoy's order; ``-`` for none."""
+    if not more:
+        return flags
+    given = {*flags.split(","), *more}
+    return ",".join(flag for flag in FLAGS if flag in given)
 
 
 def connect_failure(error: OSError) -> str:

@@ -15,6 +15,7 @@ from waypoint.config import AccessLog, Config, L4Mode
 from waypoint.dumps import config_dump
 from waypoint.filters.jwt.keeper import Keeper
 from waypoint.filters.kinds import KINDS
+from waypoint.filters.local_limit.shared import Buckets, make_buckets
 from waypoint.hbone.server import HBONE_PORT
 from waypoint.hbone.setup import Hbone, make_hbone
 from waypoint.health_driver import HealthDriver
@@ -89,7 +90,15 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
             identity=str(config.identity),
         )
         worker = Worker(
-            loop=loop, tasks=tasks, targets=targets, log=log, stats=stats, limits=Limits()
+            loop=loop,
+            tasks=tasks,
+            targets=targets,
+            log=log,
+            stats=stats,
+            limits=Limits(),
+            buckets=make_buckets()
+            if config.buckets is None
+            else Buckets(config.buckets, new=False),
         )
         worker.jwks = Keeper(worker)
         server = IdentityServer(

@@ -12,8 +12,11 @@ from ztunnel_compat.runtime.settings import AuthoritySettings, ProxySettings, Re
 
 #: Worker processes at most.
 MOST_WORKERS = 256
-#: How a worker process is told where its parent asks it; nobody else sets it.
+MOST_DESCRIPTORS = 1 << 20
+#: How a worker process is told where its parent asks it, and which of its files has the
+#: buckets of rate limits; nobody else sets them.
 ADMIN_SOCKET = "ADMIN_SOCKET"
+BUCKETS = "BUCKETS"
 
 
 class L4Mode(StrEnum):
@@ -42,7 +45,8 @@ class Config:
     gateway_name: the Gateway, and so the service, that this is an endpoint of; network:
     the Istio network whose addresses its clients ask for; trust_domain: its own, beside
     the aliases those whose clients may come by HBONE; workers: processes that serve;
-    admin_socket: this is one of several, and this is where its parent asks it.
+    admin_socket: this is one of several, and this is where its parent asks it; buckets:
+    the file descriptor of what they share.
     """
 
     proxy: ProxySettings
@@ -56,6 +60,7 @@ class Config:
     access_log: AccessLog = AccessLog.STDOUT
     workers: int = 1
     admin_socket: Path | None = None
+    buckets: int | None = None
 
     @property
     def identity(self) -> Identity:
@@ -83,6 +88,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
         ),
         workers=max(1, reader.number("WORKERS", 1, MOST_WORKERS)),
         admin_socket=reader.optional_path(ADMIN_SOCKET, "a unix socket of the parent's"),
+        buckets=reader.number(BUCKETS, 0, MOST_DESCRIPTORS) or None,
     )
     reader.check()
     return config

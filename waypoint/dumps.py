@@ -28,6 +28,7 @@ def config_dump(
         "errors": targets.errors(),
         "jwks": worker.jwks.dump() if worker.jwks is not None else {},
         "counters": worker.stats.dump(),
+        "buckets": worker.buckets.dump(),
         "connections": {
             "http": len(worker.downstreams),
             "tcp": len(worker.relays),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from waypoint import replies
-from waypoint.access_log import NO_UPSTREAM, connect_failure, upstream_part
+from waypoint.access_log import NO_UPSTREAM, connect_failure, upstream_part, with_flags
 from waypoint.attempts import (
     BEFORE,
     FAILURES,
@@ -56,12 +56,12 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered", "as_it_is", "cluster", "complete", "deadline", "down", "early", "endpoint",
-        "exhausted", "failure", "fresh_only", "grpc_status", "hash_key", "http2", "idle",
-        "kept", "more", "moved", "over", "passage", "pause", "pending", "plan", "policy", "raw",
-        "request_id", "responded", "retries", "retrying", "sent", "session", "shadows",
-        "started", "status", "taps", "timer", "trailers", "tried", "try_timer", "tunnel", "up",
-        "upstream", "visited", "waits", "wall", "way", "worker", "wrote",
+        "answered", "as_it_is", "cluster", "complete", "deadline", "down", "drawn", "early",
+        "endpoint", "exhausted", "failure", "flags", "fresh_only", "grpc_status", "hash_key",
+        "http2", "idle", "kept", "more", "moved", "over", "passage", "pause", "pending", "plan",
+        "policy", "raw", "request_id", "responded", "retries", "retrying", "sent", "session",
+        "shadows", "started", "status", "taps", "timer", "trailers", "tried", "try_timer",
+        "tunnel", "up", "upstream", "visited", "waits", "wall", "way", "worker", "wrote",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
@@ -87,6 +87,10 @@ class Exchange:
         #: goes there in the framing that it came in.
         self.http2 = False
         self.raw = down.raw
+        #: What decides between a route's clusters, once it is known; the access log's
+        #: flags for what filters did to a request that went on.
+        self.drawn: float | None = None
+        self.flags: tuple[str, ...] = ()
         #: The filters that are being asked; what the response goes through, and whether
         #: its body may come in HTTP/1.1's framing.
         self.passage: Passage | None = None
@@ -151,7 +155,7 @@ class Exchange:
         else:
             assert plan.route is not None
             assert isinstance(plan.route.action, Forward)
-            way = ways[plan.route.action.choose(self.worker.random())]
+            way = ways[plan.route.action.choose(self.draw())]
         assert plan.route is not None
         action = plan.route.action
         assert isinstance(action, Forward)
@@ -177,6 +181,12 @@ class Exchange:
             found = affinity(way.request, action.hash_policy, address, fresh)
             self.hash_key = found.number
             self.more = (*self.more, *found.fields)
+
+    def draw(self) -> float:
+        """The number that decides between clusters, the same however often it is asked."""
+        if self.drawn is None:
+            self.drawn = self.worker.random()
+        return self.drawn
 
     # The request
 
@@ -595,8 +605,8 @@ class Exchange:
             self.up.pause()
 
     def resume_response(self) -> None:
-        """The client has room."""
-        if self.up is not None:
+        """The client has room; a tap that is behind may still hold the endpoint."""
+        if self.up is not None and not (self.taps is not None and self.taps.behind):
             self.up.resume()
 
     # Ends
@@ -696,5 +706,5 @@ class Exchange:
             self.up.close()
             self.up = None
         if self.down.logged:
-            record(self, flags, details)
+            record(self, with_flags(flags, self.flags), details)
         self.down.finished(keep=keep)

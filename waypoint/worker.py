@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from waypoint.access_log import Clock
+from waypoint.filters.local_limit.shared import Buckets
 from waypoint.ids import RequestIds
 from waypoint.layers.memo import HeadMemo
 from waypoint.layers.response import ResponseHead
@@ -95,7 +96,8 @@ class Caller:
     peer: with target the hash of what is asked for; log: local and remote address;
     identity: the SPIFFE ID that the kernel or, through a tunnel, a certificate proved;
     source: what routes may ask of who that is; remote, local: the client's address and
-    the one that it asked for; client: who it is, for metrics.
+    the one that it asked for; client: who it is, for metrics; states: of this connection's
+    own rate limits, by their names' hashes.
     """
 
     peer: Peer
@@ -105,6 +107,7 @@ class Caller:
     remote: Address | None = None
     local: Address | None = None
     client: Client = NO_CLIENT
+    states: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     def facts(self, protocol: str) -> Facts:
         """What the values of headers may tell of the connection."""
@@ -114,10 +117,12 @@ class Caller:
 class Worker:
     """The shared parts, and the connections that are up.
 
-    connect: makes connections to endpoints, by default plain ones.
+    buckets: of rate limits, which other processes may share; connect: makes connections
+    to endpoints, by default plain ones.
     """
 
     __slots__ = (
+        "buckets",
         "clock",
         "connect",
         "dirty",
@@ -152,6 +157,7 @@ class Worker:
         log: LogWriter,
         stats: Stats,
         limits: Limits,
+        buckets: Buckets,
         connect: Connect | None = None,
     ) -> None:
         self.loop = loop
@@ -160,6 +166,7 @@ class Worker:
         self.log = log
         self.stats = stats
         self.limits = limits
+        self.buckets = buckets
         self.connect = connect or loop.create_connection
         self.time = loop.time
         self.random = random.random

@@ -1,7 +1,8 @@
 """Several processes that serve, and their parent, which doesn't.
 
 Each is a waypoint of its own, with its own stream from the control plane; they share the
-ports (SO_REUSEPORT), between which the kernel spreads connections evenly. The parent
+ports (SO_REUSEPORT), between which the kernel spreads connections evenly, and the buckets
+of rate limits, which outlive each of them. The parent
 starts them, starts again what ended, and answers for all of them on the admin ports.
 """
 
@@ -25,7 +26,8 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from waypoint.config import ADMIN_SOCKET, Config
+from waypoint.config import ADMIN_SOCKET, BUCKETS, Config
+from waypoint.filters.local_limit.shared import make_buckets
 from waypoint.metrics.pages import metrics_server
 from waypoint.metrics.parent import Numbers
 from ztunnel_compat.runtime.admin import Admin
@@ -76,7 +78,9 @@ class Worker:
 
 
 class Workers:
-    """Keeps so many processes alive; command and environment: what they are."""
+    """Keeps so many processes alive; command and environment: what they are; files: open
+    ones of ours that they get.
+    """
 
     def __init__(
         self,
@@ -84,7 +88,9 @@ class Workers:
         folder: Path,
         environment: Mapping[str, str],
         command: Sequence[str] = COMMAND,
+        files: Sequence[int] = (),
     ) -> None:
+        self.files = files
         self.workers = [Worker(number, folder / f"{number}.sock") for number in range(count)]
         self.environment = environment
         self.command = command
@@ -112,7 +118,7 @@ class Workers:
         environment = {**self.environment, ADMIN_SOCKET: str(worker.path)}
         # A signal for our group is for us; who gets it twice ends at once.
         process = await asyncio.create_subprocess_exec(
-            *self.command, env=environment, start_new_session=True
+            *self.command, env=environment, start_new_session=True, pass_fds=self.files
         )
         worker.starts += 1
         worker.process = process
@@ -191,7 +197,9 @@ async def supervise(config: Config) -> None:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="waypoint-"))
         tasks = await stack.enter_async_context(Tasks())
-        workers = Workers(config.workers, Path(folder), os.environ)
+        buckets = make_buckets().descriptor
+        environment = {**os.environ, BUCKETS: str(buckets)}
+        workers = Workers(config.workers, Path(folder), environment, files=(buckets,))
         admin = ParentAdmin(workers)
         stack.push_async_callback(admin.close)
         await admin.start()

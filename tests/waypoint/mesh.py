@@ -26,6 +26,7 @@ from waypoint.decode import TYPE_URL
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.filters.jwt.keeper import Keeper
 from waypoint.filters.kinds import KINDS
+from waypoint.filters.local_limit.shared import Buckets, make_buckets
 from waypoint.filters.registry import Kinds
 from waypoint.log_writer import LogWriter
 from waypoint.server import IdentityServer
@@ -193,10 +194,12 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None, kinds: Kinds = KINDS) -> AsyncIterator[Mesh]:
+async def running(
+    limits: Limits | None = None, kinds: Kinds = KINDS, buckets: Buckets | None = None
+) -> AsyncIterator[Mesh]:
     """A waypoint that listens on a free port, with the caller known to it.
 
-    kinds: the filters that there are.
+    kinds: the filters that there are; buckets: what it shares with others.
     """
     loop = asyncio.get_running_loop()
     state = WorkloadState()
@@ -223,6 +226,7 @@ async def running(limits: Limits | None = None, kinds: Kinds = KINDS) -> AsyncIt
             log=LogWriter(write, stats, loop),
             stats=stats,
             limits=limits or Limits(),
+            buckets=buckets or make_buckets(),
         )
         worker.jwks = Keeper(worker)
         server = IdentityServer(

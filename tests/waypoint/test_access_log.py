@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from waypoint.access_log import (
     NO_AUTHORITY,
     NO_BYTES,
@@ -15,6 +17,7 @@ from waypoint.access_log import (
     quoted,
     request_part,
     upstream_part,
+    with_flags,
 )
 
 
@@ -72,3 +75,18 @@ def test_why_a_connection_failed() -> None:
     assert connect_failure(refused) == "delayed_connect_error:_Connection_refused"
     assert connect_failure(TimeoutError()) == "connection_timeout"
     assert connect_failure(ConnectionResetError()) == "delayed_connect_error:_closed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "more", "shown"),
+    [
+        ("-", (), "-"),
+        ("UF,URX", (), "UF,URX"),
+        ("-", ("DI",), "DI"),
+        ("FI", ("DI",), "DI,FI"),
+        ("UF,URX", ("DI",), "UF,DI,URX"),
+        ("DC", ("DI", "DI"), "DI,DC"),
+    ],
+)
+def test_flags_come_in_envoy_s_order(flags: str, more: tuple[str, ...], shown: str) -> None:
+    assert with_flags(flags, more) == shown

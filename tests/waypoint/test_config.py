@@ -39,6 +39,12 @@ def test_the_access_log() -> None:
         read_config(GOOD | {"ACCESS_LOG": "file"})
 
 
+def test_a_worker_is_told_where_its_parent_and_its_buckets_are() -> None:
+    config = read_config(GOOD | {"ADMIN_SOCKET": "/run/0.sock", "BUCKETS": "7"})
+    assert (config.admin_socket, config.buckets) == (Path("/run/0.sock"), 7)
+    assert read_config(GOOD).buckets is None
+
+
 def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         read_config({})

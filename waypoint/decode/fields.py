@@ -108,8 +108,12 @@ def header_name(value: str, at: str) -> bytes:
 def fraction(message: RuntimeFractionalPercent, at: str) -> Fraction:
     """A share of requests. There is no runtime here, so the default is in force."""
     only(message, {"default_value", "runtime_key"}, at)
-    percent = message.default_value
-    only(percent, {"numerator", "denominator"}, f"{at}default_value.")
+    return percentage(message.default_value, f"{at}default_value.")
+
+
+def percentage(percent: FractionalPercent, at: str) -> Fraction:
+    """A share of requests; none where the message is empty."""
+    only(percent, {"numerator", "denominator"}, at)
     denominator = DENOMINATORS.get(percent.denominator)
     if denominator is None:
         raise RouteError(f"{at}denominator {percent.denominator} is not known here")

@@ -105,4 +105,6 @@ def read_filter(message: Any, at: str, kinds: Kinds) -> Placed | None:
         built = kinds[kind].build(message.name, message.typed_config.value, where)
     except DecodeError as error:
         raise RouteError(f"{where}: not a {kind}: {error}") from error
-    return Placed(built, enabled=not message.disabled)
+    # What does nothing by itself stands only where a route says otherwise.
+    inert = getattr(built, "inert", False)
+    return Placed(built, enabled=not message.disabled and not inert)

@@ -13,6 +13,7 @@ from waypoint.filters.taps import Tap, Taps
 from waypoint.filters.verdicts import Asked, Later, Passed, Refusal, Verdict
 from waypoint.holds import FILTERS
 from waypoint.messages import Field
+from waypoint.routing import Forward
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
@@ -146,6 +147,18 @@ class Passage:
             self.worker.stats.filter("broke_response")
             return
         self.exchange.more = (*self.exchange.more, *fields)
+
+    def flag(self, flag: str) -> None:
+        """Have the access log show a flag beside others."""
+        self.exchange.flags = (*self.exchange.flags, flag)
+
+    def cluster(self) -> str:
+        """The cluster that the request goes to by its route as it is now; empty for none."""
+        route = self.exchange.plan.route
+        action = route.action if route is not None else None
+        if not isinstance(action, Forward):
+            return ""
+        return action.clusters[action.choose(self.exchange.draw())].name
 
     def tap(self, make: Callable[[Taps], Tap]) -> None:
         """Have the response go through a tap, before those that are there already."""

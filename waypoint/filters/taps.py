@@ -16,7 +16,7 @@ class Tap(Protocol):
     """Gets a response piece by piece, and gives it to the pass_… of its Taps, at once or
     later, with itself as the first argument; answers of our own don't go through it.
 
-    While it is behind it holds the endpoint (exchange.pause_response), lest it fills.
+    While it is behind it holds the endpoint (Taps.hold), lest it fills.
     """
 
     def head(self, head: ResponseHead, *, end: bool) -> None:
@@ -35,11 +35,13 @@ class Tap(Protocol):
 class Taps:
     """The taps of one exchange, the one nearest to the endpoint first."""
 
-    __slots__ = ("exchange", "row")
+    __slots__ = ("behind", "exchange", "row")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.row: list[Tap] = []
+        #: The taps that hold the endpoint.
+        self.behind: set[Tap] = set()
 
     # From the endpoint
 
@@ -72,6 +74,18 @@ class Taps:
             tap.close()
 
     # From a tap
+
+    def hold(self, tap: Tap) -> None:
+        """Have the endpoint wait, whether or not the client takes more."""
+        self.behind.add(tap)
+        self.exchange.pause_response()
+
+    def release(self, tap: Tap) -> None:
+        """One reason less to wait."""
+        if tap in self.behind:
+            self.behind.discard(tap)
+            if not self.exchange.down.paused:
+                self.exchange.resume_response()
 
     def after(self, tap: Tap) -> Tap | None:
         """The one after a tap, or None: the client is next."""

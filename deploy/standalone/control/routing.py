@@ -175,6 +175,19 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Requests held for so many seconds (0: none), and answered with an HTTP status (0:
+    none) or a gRPC one; delayed, aborted: shares of a million.
+    """
+
+    delay: float = 0.0
+    delayed: int = 0
+    status: int = 0
+    grpc: int | None = None
+    aborted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cors:
     """What pages of other origins may ask for. max_age: seconds; None: not said."""
 
@@ -244,6 +257,7 @@ class RouteRule:
     cors: Cors | None = None
     delegate: tuple[str, str] | None = None
     persistence: Persistence | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ SAMPLES = Path(deploy.__file__).parent / "samples"
 NAMES = (
     "gray-release", "canary-by-header", "retry", "timeout", "circuit-breaker",
     "outlier-ejection", "mirror", "grpc", "websocket", "tcp",
+    "fault-injection", "local-rate-limit", "cors",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from deploy.standalone.control.manifests.virtualactions import (
     read_retries,
     read_rewrite,
 )
+from deploy.standalone.control.manifests.virtualfaults import read_fault
 from deploy.standalone.control.manifests.virtualmatches import ANYTHING, read_match
 from deploy.standalone.control.routing import (
     Answer,
@@ -27,9 +28,6 @@ from deploy.standalone.control.routing import (
 )
 
 WHOLE = 1_000_000
-UNSUPPORTED = {
-    "fault": "faults can't be injected so far; take it out",
-}
 ACTIONS = ("route", "redirect", "directResponse")
 #: Envoy's bound on a direct response, in bytes.
 BODY = 4096
@@ -37,7 +35,6 @@ BODY = 4096
 
 def read_http(fields: Fields, namespace: str) -> RouteRule | None:
     """Read one of ``http``; None when all of its matches are for ingress gateways."""
-    fields.unsupported(UNSUPPORTED)
     fields.ignore("statPrefix")
     inner = fields.children("match")
     meant = [(in_mesh(each), read_match(each)) for each in inner]
@@ -70,6 +67,7 @@ def read_http(fields: Fields, namespace: str) -> RouteRule | None:
         mirrors=read_mirrors(fields, namespace),
         cors=read_cors(fields.child("corsPolicy")),
         delegate=delegate,
+        fault=read_fault(fields.child("fault")),
     )
     check_rule(fields, rule)
     fields.end()

@@ -130,6 +130,7 @@ def merged(root: RouteRule, leaf: RouteRule) -> RouteRule | None:
         path=rewrites.path,
         mirrors=leaf.mirrors or root.mirrors,
         cors=leaf.cors or root.cors,
+        fault=leaf.fault or root.fault,
     )
 
 

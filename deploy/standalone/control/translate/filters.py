@@ -22,6 +22,7 @@ from deploy.standalone.control.translate.envoyfilters import (
     apply_envoy_filters,
     in_order,
 )
+from deploy.standalone.control.translate.faults import complete, find_faults
 from deploy.standalone.control.translate.frontends import Frontends
 from deploy.standalone.control.translate.managers import (
     Place,
@@ -37,7 +38,7 @@ from deploy.standalone.control.world import Name, World
 Maker = Callable[[Sight], Found]
 
 #: In the order in which a request meets them.
-MAKERS: tuple[Maker, ...] = (find_tokens, find_custom, find_authorization)
+MAKERS: tuple[Maker, ...] = (find_tokens, find_custom, find_authorization, find_faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def find_filters(world: World, frontends: Frontends, attachments: Attachments) -
             for port, made in ports.items():
                 rows[key][port] += made
     routes = patch(sight, rows)
+    complete(rows, routes)
     managers: dict[Name, dict[int, Any]] = defaultdict(dict)
     filtered = {Place(key, port): None for key in rows for port in rows[key]}
     for place, waypoint in (filtered | places_of(world, frontends)).items():

@@ -30,6 +30,7 @@ from deploy.standalone.control.translate.actions import (
     session,
 )
 from deploy.standalone.control.translate.attached import AttachedRule, Group, HttpPort
+from deploy.standalone.control.translate.faults import FAULT_FILTER, http_fault
 from deploy.standalone.control.translate.matching import envoy_match, source_matchers
 
 NO_BACKEND = 500
@@ -91,6 +92,10 @@ def envoy_route(group: Group, attached: AttachedRule, match: RouteMatch, port: i
     if rule.cors is not None:
         message.typed_per_filter_config[CORS_FILTER].Pack(
             cors_policy(rule.cors), deterministic=True
+        )
+    if rule.fault is not None:
+        message.typed_per_filter_config[FAULT_FILTER].Pack(
+            http_fault(rule.fault), deterministic=True
         )
     match rule.action:
         case Redirect():

@@ -129,7 +129,6 @@ def test_labels_reach_waypoints_only() -> None:
 @pytest.mark.parametrize(
     ("text", "field", "message"),
     [
-        (more("fault: {abort: {httpStatus: 500}}"), "http[0].fault", "not supported: faults"),
         (more("delegate: {name: other}"), "http[0].route", "can't stand beside delegate"),
         (only("{delegate: {namespace: x}}"), "http[0].delegate.name", "missing"),
         (
