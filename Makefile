@@ -13,7 +13,7 @@ CHANGED := build/setup.stamp
 # What runs the mesh; what `make test` and `make bench` need on top of it.
 DEBIAN_RUN := python3 python3-venv python3-bpfcc linux-libc-dev nftables
 DEBIAN_TEST := clang-format curl iperf3 iproute2 libnginx-mod-stream nghttp2-client \
-    nginx-light python3-grpcio wrk
+    haproxy nginx-light python3-grpcio wrk
 
 .PHONY: help setup setup-test demo up test check bench soak proto lock clean
 

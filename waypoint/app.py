@@ -21,6 +21,7 @@ from waypoint.hbone.setup import Hbone, make_hbone
 from waypoint.health_driver import HealthDriver
 from waypoint.log_writer import LogWriter
 from waypoint.metrics.pages import PAGE, metrics_server, page_of, source_of
+from waypoint.pressure import watch
 from waypoint.server import IDENTITY_PORT, SANDWICHED, IdentityServer, PeerQuery
 from waypoint.slicer import Slicer
 from waypoint.sockets import peer_of
@@ -144,6 +145,8 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
         tasks.spawn(mesh.run(), "xDS client")
         health = HealthDriver(targets.clusters, tasks)
         tasks.spawn(tick(worker, health), "deadlines")
+        pressure = watch(worker, config.memory_share, config.workers)
+        tasks.spawn(pressure.run(), "overload")
         tasks.spawn(serve(config, server, hbone, mesh, admin), "listening")
         await tasks.wait(until_signal())
         admin.unready = "draining"

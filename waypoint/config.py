@@ -45,8 +45,9 @@ class Config:
     gateway_name: the Gateway, and so the service, that this is an endpoint of; network:
     the Istio network whose addresses its clients ask for; trust_domain: its own, beside
     the aliases those whose clients may come by HBONE; workers: processes that serve;
-    admin_socket: this is one of several, and this is where its parent asks it; buckets:
-    the file descriptor of what they share.
+    memory_share: percent of the memory there is, its cgroup's or the machine's, that they
+    may use; admin_socket: this is one of several, and this is where its parent asks it;
+    buckets: the file descriptor of what they share.
     """
 
     proxy: ProxySettings
@@ -59,6 +60,7 @@ class Config:
     trust_domain_aliases: tuple[str, ...] = ()
     access_log: AccessLog = AccessLog.STDOUT
     workers: int = 1
+    memory_share: int = 90
     admin_socket: Path | None = None
     buckets: int | None = None
 
@@ -87,6 +89,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
             AccessLog(access_log) if access_log in tuple(AccessLog) else AccessLog.STDOUT
         ),
         workers=max(1, reader.number("WORKERS", 1, MOST_WORKERS)),
+        memory_share=max(1, reader.number("MEMORY_SHARE", 90, 100)),
         admin_socket=reader.optional_path(ADMIN_SOCKET, "a unix socket of the parent's"),
         buckets=reader.number(BUCKETS, 0, MOST_DESCRIPTORS) or None,
     )

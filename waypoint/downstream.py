@@ -16,12 +16,13 @@ from waypoint.layers.render import kept_trailers
 from waypoint.layers.request import parse_request
 from waypoint.layers.response import ResponseHead
 from waypoint.plan import Keep, Plan, plan_request
+from waypoint.progress import Mark
 from waypoint.record import log_refusal
 from waypoint.replies import local_reply, plain_answer
 from waypoint.responder import Responder
 from waypoint.sockets import reset
+from waypoint.stalls import due_http1
 from waypoint.targets import Target
-from waypoint.timeouts import idle_too_long
 from waypoint.worker import Caller, Worker
 
 
@@ -32,8 +33,8 @@ class Downstream(Responder):
 
     __slots__ = (
         "active", "advancing", "body", "buffer", "caller", "closed", "deadline", "ended",
-        "exchange", "holds", "last_plan", "last_raw", "lingering", "memo", "number",
-        "searched", "target", "tick", "unsent", "write_paused",
+        "exchange", "holds", "last_plan", "last_raw", "lingering", "mark", "memo", "number",
+        "paused_at", "searched", "target", "tick", "unsent", "write_paused",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
@@ -55,6 +56,9 @@ class Downstream(Responder):
         self.last_plan: Plan | None = None
         self.holds = 0
         self.write_paused = False
+        #: When that began; and how far the request's body has come: see stalls.
+        self.paused_at = 0.0
+        self.mark: Mark | None = None
         self.lingering = False
         #: Bytes that a closing connection still had to send when last looked at.
         self.unsent = 0
@@ -74,8 +78,9 @@ class Downstream(Responder):
         transport.set_write_buffer_limits(high=limits.write_buffer)
         self.worker.downstreams.add(self)
         self.worker.stats.connections += 1
-        self.deadline = self.worker.time() + limits.idle
-        self.worker.wheel.set(self, self.deadline)
+        now = self.worker.time()
+        self.deadline = now + limits.idle
+        self.worker.wheel.set(self, min(self.deadline, now + limits.look))
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a whole head that was seen before needs no parsing."""
@@ -111,6 +116,7 @@ class Downstream(Responder):
     def pause_writing(self) -> None:
         """The client reads more slowly than the endpoint sends."""
         self.write_paused = True
+        self.paused_at = self.worker.time()
         if self.exchange is not None:
             self.exchange.pause_response()
 
@@ -234,8 +240,13 @@ class Downstream(Responder):
 
     def begin(self, plan: Plan) -> None:
         """Start an exchange, with as much of the body as came along."""
-        exchange = self.exchange = Exchange(self.worker, self, plan)
+        worker = self.worker
+        exchange = self.exchange = Exchange(worker, self, plan)
         framing = plan.head.body
+        if worker.active >= worker.room:
+            self.close_after = True
+            exchange.shed(complete=not framing)
+            return
         if not framing:
             exchange.start(b"", complete=True)
             return
@@ -390,25 +401,4 @@ class Downstream(Responder):
 
     def due(self, now: float) -> float | None:
         """Time out, when nothing has moved for long enough."""
-        if now < self.deadline:
-            return self.deadline
-        if self.lingering:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent and unsent != self.unsent:
-                self.unsent = unsent
-                self.deadline = now + self.worker.limits.flush
-                return self.deadline
-            self.transport.abort()
-            return None
-        if self.exchange is None and self.buffer:
-            self.refuse(MessageError(408, "request_header_timeout", "the head took too long"))
-            return self.deadline
-        if self.active:
-            self.active = False
-            self.deadline = now + self.worker.limits.idle
-            return self.deadline
-        if self.exchange is not None:
-            idle_too_long(self.exchange)
-            return None
-        self.shut()
-        return self.deadline
+        return due_http1(self, now)

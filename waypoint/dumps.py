@@ -34,6 +34,8 @@ def config_dump(
             "tcp": len(worker.relays),
             "waiting": len(server.waiting),
         },
+        "requests": worker.active,
+        "load": worker.level.name.lower(),
         "hbone": hbone.dump() if hbone is not None else None,
         "memo": {
             "requests": len(worker.memo.records),

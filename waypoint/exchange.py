@@ -193,6 +193,7 @@ class Exchange:
     def start(self, first: bytes, *, complete: bool) -> None:
         """Ask the filters, and do what the route says; first: what there is of the body."""
         self.worker.stats.requests += 1
+        self.worker.active += 1
         self.complete = complete
         self.pending = first
         plan = self.plan
@@ -204,6 +205,14 @@ class Exchange:
         self.passage = Passage(self, plan.gate)
         if self.passage.run():
             self.passed()
+
+    def shed(self, *, complete: bool) -> None:
+        """Refuse it, since there is too much under way; for Envoy's clients, in its words."""
+        self.worker.stats.requests += 1
+        self.worker.active += 1
+        self.complete = complete
+        self.more = (*self.more, (b"x-envoy-local-overloaded", b"true"))
+        self.answer(503, "OM", "overload", replies.OVERLOADED)
 
     def passed(self) -> None:
         """The filters let it through, as they left it."""
@@ -695,6 +704,7 @@ class Exchange:
         if self.over:
             return
         self.over = True
+        self.worker.active -= 1
         stop_timers(self)
         if self.passage is not None:
             self.passage.cancel()

@@ -15,6 +15,8 @@ BEFORE_HEADERS = b"upstream connect error or disconnect/reset before headers. re
 CONNECT_FAILED = BEFORE_HEADERS + b"connection failure"
 OVERFLOW = BEFORE_HEADERS + b"overflow"
 TIMED_OUT = b"upstream request timeout"
+STALLED = b"stream timeout"
+OVERLOADED = b"envoy overloaded"
 NO_UPGRADE = BEFORE_HEADERS + b"the endpoint takes no upgrades"
 
 #: gRPC's statuses for HTTP's (Envoy's httpToGrpcStatus).

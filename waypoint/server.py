@@ -71,10 +71,10 @@ class Arrival(asyncio.Protocol):
         self.transport = transport = cast("asyncio.Transport", transport)
         server = self.server
         worker = server.worker
-        full = worker.connections + len(server.waiting) >= worker.limits.connections
+        full = worker.refuses(len(server.waiting))
         answer = server.peer_of(transport.get_extra_info("socket"))
         if full or answer is None:
-            self.refuse("limit" if full else "no_peer")
+            self.refuse(full or "no_peer")
             return
         self.peer = parse_peer(answer)
         if self.expects_header:

@@ -29,19 +29,26 @@ class Stats:
     keepalive_timeouts: int = 0
     #: Connections whose client said nothing in time to tell the protocol by.
     detection_timeouts: int = 0
+    #: Clients that neither went on nor went away.
+    stalled: int = 0
     access_log_dropped: int = 0
     #: Connections refused, by why: no_peer, not_redirected, unknown_target,
-    #: unknown_source, proxy_header, proxy_timeout, limit, draining, no_route, policy,
-    #: not_http.
+    #: unknown_source, proxy_header, proxy_timeout, limit, overload, draining, no_route,
+    #: policy, not_http.
     refused: dict[str, int] = field(default_factory=dict)
     #: Answers of our own, by the access log's details.
     local: dict[str, int] = field(default_factory=dict)
     #: What policies decided about failed attempts: requests sent again, by what they
     #: failed of; others by why not (unsafe, exhausted, overflow, body …).
     retries: dict[str, int] = field(default_factory=dict)
-
     #: What filters decided, by their words for it.
     filters: dict[str, int] = field(default_factory=dict)
+    #: How often this process became overloaded and calm again: calm, tight, full.
+    levels: dict[str, int] = field(default_factory=dict)
+
+    def level(self, name: str) -> None:
+        """Count a change of the load."""
+        self.levels[name] = self.levels.get(name, 0) + 1
 
     def filter(self, what: str) -> None:
         """Count a filter's decision."""

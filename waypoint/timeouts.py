@@ -61,9 +61,11 @@ def expired(exchange: Exchange) -> None:
 
 
 def idle_too_long(exchange: Exchange) -> None:
-    """Nothing moved for an hour."""
+    """Nothing moved for an hour, or not enough (see stalls)."""
     if exchange.responded:
         exchange.cut("SI", "stream_idle_timeout")
+    elif not exchange.complete:
+        exchange.answer(408, "SI", "stream_idle_timeout", replies.STALLED)
     else:
         exchange.answer(504, "SI", "stream_idle_timeout", replies.TIMED_OUT)
 

@@ -16,6 +16,7 @@ from waypoint.layers.response import ResponseHead
 from waypoint.log_writer import LogWriter
 from waypoint.metrics.labels import NO_CLIENT, Client
 from waypoint.metrics.recorder import Recorder
+from waypoint.overload import SCALE, Level
 from waypoint.plan import Plan
 from waypoint.resilience.replay import ReplayPool
 from waypoint.routing import NOBODY, Facts, Source
@@ -70,6 +71,9 @@ class Limits:
     linger: float = 5.0
     #: What was written to a peer that reads no more is kept so long.
     flush: float = 60.0
+    #: How long a client may let us wait for its body, or with a response that it asked
+    #: for; Envoy's idle time of a stream.
+    stalled: float = 300.0
     #: How long a connection may wait for xDS to tell who and what it is for; and
     #: while we hear nothing from the control plane, which its node may hear again
     #: before us: longer than the client's back-off.
@@ -82,11 +86,18 @@ class Limits:
     detect: float = 0.1
     #: Bytes of pipelined requests that wait, per connection.
     pipelined: int = 64 * 1024
-    #: Above this, a write buffer stops what fills it.
-    write_buffer: int = 64 * 1024
-    #: Clients at a time, and those of them that wait for xDS.
+    #: Above this, a write buffer stops what fills it: with the one read that may have
+    #: been under way then, it is no more than a stream may hold.
+    write_buffer: int = 4 * 1024
+    #: Clients at a time, those of them that wait for xDS, and requests.
     connections: int = 16384
     waiting: int = 1024
+    requests: int = 32768
+
+    @property
+    def look(self) -> float:
+        """Between two looks at a client's connection (see stalls)."""
+        return min(self.head, self.stalled) / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,7 @@ class Worker:
     """
 
     __slots__ = (
+        "active",
         "buckets",
         "clock",
         "connect",
@@ -130,6 +142,7 @@ class Worker:
         "draining",
         "ids",
         "jwks",
+        "level",
         "limits",
         "log",
         "loop",
@@ -139,6 +152,8 @@ class Worker:
         "relays",
         "replays",
         "responses",
+        "room",
+        "scale",
         "stats",
         "targets",
         "tasks",
@@ -188,11 +203,37 @@ class Worker:
         self.tidied = loop.time()
         #: Who fetches the keys that tokens are verified with.
         self.jwks: Keeper | None = None
+        #: Requests under way, and how many there may be for now.
+        self.active = 0
+        self.room = limits.requests
+        #: How loaded this process is, and what is left of the times that peers have.
+        self.level = Level.CALM
+        self.scale = 1.0
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
         return len(self.downstreams) + len(self.relays) + len(self.undecided)
+
+    def refuses(self, waiting: int) -> str:
+        """Why no further connection is taken on, or nothing; waiting: for xDS."""
+        there_are = self.connections + waiting
+        if there_are >= self.limits.connections:
+            return "limit"
+        # What the allocator keeps for itself mustn't lock everybody out.
+        return "overload" if self.level is Level.FULL and there_are else ""
+
+    def set_level(self, level: Level) -> None:
+        """Act on another load: see overload."""
+        self.stats.level(level.name.lower())
+        self.level = level
+        # One request at a time goes through whatever memory says: as with connections.
+        self.room = 1 if level is Level.FULL else self.limits.requests
+        self.scale = 1.0 if level is Level.CALM else SCALE
+        if level is not Level.CALM:
+            now = self.time()
+            for downstream in self.downstreams:
+                self.wheel.set(downstream, now)
 
     def flush_soon(self, wire: Wire) -> None:
         """Have a connection written to at the end of this turn, together with others."""

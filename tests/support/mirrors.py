@@ -1,8 +1,8 @@
 """Holds tests/ to the shape of the source folders.
 
 Every tests/<folder>/test_<module>.py names a module of that folder, and every
-folder with modules has tests. Whole-system tests live in tests/e2e and
-tests/bench, what they share in tests/support.
+folder with modules has tests. Whole-system tests live in tests/e2e, attacks and
+bench, what they share in tests/support.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FREE = {"e2e", "bench", "support"}
+FREE = {"attacks", "e2e", "bench", "support"}
 SOURCES = ("ztunnel_compat", "bpf", "daemon", "waypoint", "deploy")
 
 

@@ -25,6 +25,7 @@ def test_defaults() -> None:
         "gate", "default", "node",
     )  # fmt: skip
     assert config.proxy.pod_name == "gate-1"
+    assert (config.workers, config.memory_share) == (1, 90)
 
 
 def test_everything() -> None:
@@ -84,3 +85,9 @@ def test_the_control_plane_is_the_authority_by_default() -> None:
 def test_modes_that_are_not_there() -> None:
     with pytest.raises(ConfigError, match="L4_MODE='else' is none of node, none, sandwich"):
         read_config(GOOD | {"L4_MODE": "else"})
+
+
+def test_a_share_of_the_memory() -> None:
+    assert read_config(GOOD | {"MEMORY_SHARE": "50"}).memory_share == 50
+    with pytest.raises(ConfigError, match="MEMORY_SHARE='101' is no number from 0 to 100"):
+        read_config(GOOD | {"MEMORY_SHARE": "101"})

@@ -256,8 +256,8 @@ class HboneServer:
         worker = self.worker
         if worker.draining:
             asking.refuse(503, "draining")
-        elif worker.connections + len(self.waiting) >= worker.limits.connections:
-            asking.refuse(503, "limit")
+        elif full := worker.refuses(len(self.waiting)):
+            asking.refuse(503, full)
         elif not self.admit(asking):
             if len(self.waiting) >= worker.limits.waiting:
                 asking.refuse(503, "limit")

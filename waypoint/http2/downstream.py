@@ -12,13 +12,16 @@ from waypoint.http2.wire import SERVER, Credit, Wire
 from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
+from waypoint.overload import Level
 from waypoint.plan import Keep, Plan, plan_request
+from waypoint.progress import Mark
 from waypoint.record import log_refusal
 from waypoint.replies import Answer, plain_answer
+from waypoint.stalls import look_at_http2
 from waypoint.targets import Target
 from waypoint.timeouts import idle_too_long
 from waypoint.worker import Caller, Worker
-from ztunnel_compat.h2.codes import ErrorCode, Role
+from ztunnel_compat.h2.codes import Role, code_of
 from ztunnel_compat.h2.fields import Fields
 from ztunnel_compat.h2.streams import Stream
 
@@ -133,7 +136,7 @@ class ClientStream(Credit):
 
     def cut(self, *, code: int) -> None:
         """Break a response off."""
-        self.conn.http.reset(self.stream, ErrorCode(code))
+        self.conn.http.reset(self.stream, code_of(code))
         self.conn.flush_soon()
 
     def finished(self, *, keep: bool) -> None:
@@ -145,7 +148,7 @@ class ClientStream(Credit):
 class Http2Downstream(Wire):
     """One client's connection."""
 
-    __slots__ = ("caller", "number", "target")
+    __slots__ = ("caller", "marks", "number", "target")
 
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
         super().__init__(worker, Role.SERVER, SERVER)
@@ -153,14 +156,17 @@ class Http2Downstream(Wire):
         #: The kernel's name of what was asked for, and what it meant last.
         self.number = caller.peer.target
         self.target = target
+        #: How far streams had come, by stream and whether it is the response: see stalls.
+        self.marks: dict[tuple[int, bool], Mark] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to take requests."""
         worker = self.worker
         worker.downstreams.add(self)
         worker.stats.connections += 1
-        self.deadline = worker.time() + worker.limits.idle
-        worker.wheel.set(self, self.deadline)
+        now = worker.time()
+        self.deadline = now + worker.limits.idle
+        worker.wheel.set(self, min(self.deadline, now + worker.limits.look))
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -206,8 +212,13 @@ class Http2Downstream(Wire):
             )
             if plan.keep is not Keep.NOBODY:
                 plans[end] = plan
-        exchange = client.exchange = Exchange(self.worker, client, plan)
-        exchange.start(b"", complete=end)
+        worker = self.worker
+        exchange = client.exchange = Exchange(worker, client, plan)
+        if worker.active >= worker.room:
+            exchange.shed(complete=end)
+            self.warn()
+        else:
+            exchange.start(b"", complete=end)
 
     def refuse(self, client: ClientStream, error: MessageError) -> None:
         """Answer what HTTP/1.1 couldn't say, or nobody here serves."""
@@ -273,12 +284,17 @@ class Http2Downstream(Wire):
 
     def due(self, now: float) -> float | None:
         """Time out, when nothing has moved for long enough."""
+        limits = self.worker.limits
         if now < self.deadline:
-            return self.deadline
+            if self.worker.level is not Level.CALM and self.active:
+                self.active = False
+                self.deadline = min(self.deadline, now + limits.idle * self.worker.scale)
+            look_at_http2(self, now)
+            return min(self.deadline, now + limits.look)
         if self.active:
             self.active = False
-            self.deadline = now + self.worker.limits.idle
-            return self.deadline
+            self.deadline = now + limits.idle * self.worker.scale
+            return min(self.deadline, now + limits.look)
         for stream in list(self.http.streams.values()):
             exchange: Exchange | None = stream.data.exchange
             if exchange is not None:
@@ -287,5 +303,5 @@ class Http2Downstream(Wire):
             self.transport.abort()
             return None
         self.drain()
-        self.deadline = now + self.worker.limits.linger
+        self.deadline = now + limits.linger
         return self.deadline

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 
 from waypoint.errors import MessageError
-from waypoint.layers.headers import CHUNKED, FIELD_LIMIT, TOKEN, Field
-from waypoint.layers.request import HOST, SECRET, WEBSOCKET, RequestHead
+from waypoint.layers.headers import CHUNKED, FIELD_LIMIT, Field
+from waypoint.layers.request import HOST, METHOD, SECRET, WEBSOCKET, RequestHead
 from waypoint.layers.response import SECRET as RESPONSE_SECRET
 from waypoint.layers.response import ResponseHead, response_of
 from waypoint.messages import Request, Response
 
 #: As in a request line (see layers.request).
+METHODS = re.compile(METHOD)
 PATH = re.compile(rb"[\x21\x22\x24-\x7e]++")
-METHOD = re.compile(TOKEN + rb"++")
 #: Looked at one by one; all others go on as they are.
 READ = SECRET | {
     b":method", b":scheme", b":authority", b":path", b":protocol", b"host", b"te",
@@ -90,8 +90,8 @@ def checked(read: dict[bytes, bytes], upgrade: bytes, fields: tuple[Field, ...])
     path = read[b":path"]
     scheme = read[b":scheme"]
     authority = read.get(b":authority") or read.get(b"host", b"")
-    if METHOD.fullmatch(method) is None:
-        raise bad_request(f":method {method[:40]!r} is no token")
+    if METHODS.fullmatch(method) is None or method == b"PRI":
+        raise bad_request(f":method {method[:40]!r} is none")
     if PATH.fullmatch(path) is None:
         raise bad_request(f":path {path[:40]!r} holds what no target may")
     if scheme not in {b"http", b"https"}:

@@ -12,7 +12,7 @@ from waypoint.http2.call import Call
 from waypoint.http2.heads import read_response
 from waypoint.http2.keepalive import PAYLOAD, Pinger
 from waypoint.http2.wire import Wire, client_settings
-from waypoint.layers.headers import Field
+from waypoint.layers.headers import FIELD_LIMIT, Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
 from waypoint.member import Member
@@ -164,6 +164,10 @@ class Http2Upstream(Wire):
         call: Call = stream.data
         exchange = call.exchange
         if exchange is None:
+            return
+        if len(headers) > FIELD_LIMIT + 1:
+            self.http.reset(stream, ErrorCode.ENHANCE_YOUR_CALM)
+            exchange.upstream_failed(BROKEN)
             return
         plan = exchange.plan
         heads: dict[int, ResponseHead] | None = headers.note

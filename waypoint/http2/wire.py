@@ -16,11 +16,15 @@ from ztunnel_compat.h2.settings import Settings
 from ztunnel_compat.h2.streams import Stream
 
 KIB = 1024
-#: What a stream may hold here, in both directions together with what its other side
-#: holds: a window that was given and a queue that was full when the window was spent.
+#: What a stream may hold here, in each direction, whatever its ends do.
+HELD = 256 * KIB
+#: That is what is queued when its source is told to stop, and what comes all the same: of
+#: a connection in HTTP/2 the window that was given, of one in HTTP/1.1 a read (uvloop's).
+QUEUE = 4 * KIB
 WINDOW = 192 * KIB
-QUEUE = 48 * KIB
-BOUND = 512 * KIB
+READ = 256_000
+#: Beyond this it is a mistake of ours, and an error.
+BOUND = 2 * HELD
 #: Streams that a client may have, as Envoy announces it.
 STREAMS = 1024
 
@@ -61,7 +65,8 @@ class Wire(asyncio.Protocol, ABC):
     """One connection; the sans-I/O half is http, whose handler it is."""
 
     __slots__ = (
-        "active", "deadline", "flushing", "http", "paused", "tick", "transport", "worker",
+        "active", "deadline", "flushing", "http", "paused", "paused_at", "tick", "transport",
+        "worker",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -69,7 +74,9 @@ class Wire(asyncio.Protocol, ABC):
     def __init__(self, worker: Worker, role: Role, settings: Settings) -> None:
         self.worker = worker
         self.http = Connection(role, self, settings, clock=worker.time)  # type: ignore[arg-type]
+        #: Whether the peer reads too slowly, and since when.
         self.paused = False
+        self.paused_at = 0.0
         #: Whether it is among those that are written to at the end of this turn.
         self.flushing = False
         #: Set by whatever moves bytes; the wheel's look clears it.
@@ -98,6 +105,7 @@ class Wire(asyncio.Protocol, ABC):
     def pause_writing(self) -> None:
         """The peer reads too slowly: streams queue up, and tell their sources."""
         self.paused = True
+        self.paused_at = self.worker.time()
 
     def resume_writing(self) -> None:
         """It caught up."""
@@ -136,10 +144,13 @@ class Wire(asyncio.Protocol, ABC):
         """Nobody asked."""
 
     def on_closed(self, error: ConnectionFault | None) -> None:
-        """The connection is over: write the last words."""
+        """The connection is over: write the last words, unless nobody reads any."""
         if error is not None:
             self.worker.stats.http2_faults += 1
-            self.flush_soon()
+            if self.paused:
+                self.transport.abort()
+            else:
+                self.flush_soon()
 
 
 class Credit:

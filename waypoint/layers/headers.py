@@ -69,6 +69,13 @@ def body_length(value: bytes) -> int:
     return int(digits)
 
 
+def is_chunked(values: list[bytes]) -> bool:
+    """Whether that is the one transfer coding, in so many words: an empty item in a list, or
+    an empty line more, means nothing to some and something to others.
+    """
+    return len(values) == 1 and values[0].strip(b" \t").lower() == b"chunked"
+
+
 def connection_options(values: list[bytes]) -> frozenset[bytes]:
     """What Connection says; raises MessageError when it names a framing header."""
     if not values:

@@ -17,17 +17,21 @@ from waypoint.layers.headers import (
     TOKEN,
     body_length,
     connection_options,
+    is_chunked,
     kept_fields,
     list_items,
     split_fields,
 )
 from waypoint.messages import Request
 
+#: No letters in lower case: methods are case-sensitive, but not to every endpoint, and a
+#: policy about GET says nothing of get (Envoy and nginx refuse it too).
+METHOD = rb"[!#$%&'*+\-.^_`|~0-9A-Z]++"
 #: Any printable ASCII but "#": a fragment never travels (Envoy refuses it too).
 REQUEST_LINE = re.compile(
-    rb"(" + TOKEN + rb"++) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])\r\n"
+    rb"(" + METHOD + rb") ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])\r\n"
 )
-ABSOLUTE_FORM = re.compile(rb"(?i:http)://([^/?]+)(/[^?]*)?(\?.*)?")
+ABSOLUTE_FORM = re.compile(rb"(?i:http)://([^/?]+)(?:(/[^?]*)(\?.*)?)?")
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._~!$&'()*+,;=%\-]++)(?::[0-9]{0,5})?")
 #: What can't become sound by more bytes: a lone LF or CR, NUL, no method in front.
 HOPELESS = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00|\A(?!" + TOKEN + rb")[^\r]")
@@ -77,6 +81,7 @@ def parse_request(head: bytes) -> RequestHead:
     method, target, major, minor = line.groups()
     if (major, minor) != (b"1", b"1"):
         raise unsupported_version(major, minor)
+    check_method(method)
     read: dict[bytes, list[bytes]] = {}
     lowered = []
     for name, value in fields:
@@ -125,6 +130,15 @@ def asked_upgrade(
     if values is None or b"upgrade" not in options or method != b"GET" or body:
         return b""
     return WEBSOCKET if list_items(values) == [WEBSOCKET] else b""
+
+
+def check_method(method: bytes) -> None:
+    """Refuse what no request has a use for; raises MessageError."""
+    if method == b"CONNECT":
+        raise MessageError(403, "http1.connect_not_supported", "CONNECT is not supported")
+    if method == b"PRI":
+        # RFC 9113 section 11.4: to an endpoint of HTTP/2 it is the start of a connection.
+        raise bad_request("PRI is no method")
 
 
 def bad_request(reason: str) -> MessageError:
@@ -181,10 +195,10 @@ def transfer_coding(values: list[bytes]) -> int:
     A final coding other than chunked leaves the end unknown (400); a coding in
     front of it is one we don't have (501).
     """
-    codings = list_items(values)
-    if codings == [b"chunked"]:
+    if is_chunked(values):
         return CHUNKED
-    status = 501 if codings[-1:] == [b"chunked"] and codings.count(b"chunked") == 1 else 400
+    *others, last = list_items(values) or [b""]
+    status = 501 if last == b"chunked" and others and last not in others else 400
     raise MessageError(
         status, "http1.invalid_transfer_encoding", "transfer-encoding other than chunked"
     )
@@ -192,8 +206,6 @@ def transfer_coding(values: list[bytes]) -> int:
 
 def origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
     """The path of a target in absolute form (RFC 9112 section 3.2); raises MessageError."""
-    if method == b"CONNECT":
-        raise MessageError(403, "http1.connect_not_supported", "CONNECT is not supported")
     if target == b"*" and method == b"OPTIONS":
         return target
     parts = ABSOLUTE_FORM.fullmatch(target)

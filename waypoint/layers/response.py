@@ -14,8 +14,8 @@ from waypoint.layers.headers import (
     Field,
     body_length,
     connection_options,
+    is_chunked,
     kept_fields,
-    list_items,
     split_fields,
 )
 from waypoint.messages import Response
@@ -128,7 +128,7 @@ def response_body(read: dict[bytes, list[bytes]], *, modern: bool) -> int:
     lengths = read.get(b"content-length")
     codings = read.get(b"transfer-encoding")
     if codings is not None:
-        if lengths is not None or not modern or list_items(codings) != [b"chunked"]:
+        if lengths is not None or not modern or not is_chunked(codings):
             raise broken("transfer-encoding other than chunked, or beside content-length")
         return CHUNKED
     if lengths is None:

@@ -65,3 +65,13 @@ class ErrorCode(IntEnum):
     ENHANCE_YOUR_CALM = 11
     INADEQUATE_SECURITY = 12
     HTTP_1_1_REQUIRED = 13
+
+
+def code_of(number: int) -> ErrorCode:
+    """The code that a peer's number stands for; one that nobody knows is as good as
+    INTERNAL_ERROR (section 7).
+    """
+    try:
+        return ErrorCode(number)
+    except ValueError:
+        return ErrorCode.INTERNAL_ERROR

@@ -20,6 +20,7 @@ from ztunnel_compat.h2.errors import (
 )
 from ztunnel_compat.h2.fields import Fields, Headers
 from ztunnel_compat.h2.handler import Handler
+from ztunnel_compat.h2.limits import MAX_HEADS
 from ztunnel_compat.h2.receiver import Receiver
 from ztunnel_compat.h2.settings import CLIENT, SERVER, Settings
 from ztunnel_compat.h2.state import State
@@ -101,6 +102,7 @@ class Connection:
             state.closed
             or self.draining
             or state.table.exhausted
+            or state.output.heads > MAX_HEADS
             or len(state.table.streams) >= state.peer.max_streams
         )
 
@@ -113,6 +115,11 @@ class Connection:
     def connect_protocol(self) -> bool:
         """Whether the server takes extended CONNECT (RFC 8441)."""
         return self.state.peer.connect_protocol
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """When the frame or header block began that is still to be completed, or None."""
+        return self.receiver.unfinished_since
 
     @property
     def queue_high(self) -> int:

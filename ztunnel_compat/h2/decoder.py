@@ -11,6 +11,12 @@ from ztunnel_compat.h2.static import FIRST_DYNAMIC, STATIC, Field
 
 #: What RFC 7541 section 4.1 adds to the bytes of a field.
 OVERHEAD = 32
+#: How many times the limit a section may have that is still decoded to its end, so that a
+#: little too much ends its stream alone: an index of one byte may stand for 4 KiB.
+FAR = 2
+#: Size updates of a block: the smallest since the last one, and the final one (RFC 7541
+#: section 4.2).
+MAX_RESIZES = 2
 #: No integer in a header block has a reason to be larger.
 MAX_INTEGER = 1 << 28
 
@@ -48,7 +54,7 @@ class Decoder:
     def decode(self, block: bytes) -> list[Field]:
         """The block's fields, in order; none kept beyond the limit (see list_size).
 
-        Raises ConnectionFault (COMPRESSION_ERROR): the table is lost then.
+        Raises ConnectionFault: the table is lost then.
         """
         try:
             return self.read_fields(block)
@@ -60,7 +66,7 @@ class Decoder:
         fields: list[Field] = []
         self.inserted = inserted = []
         self.dependent = False
-        position = total = 0
+        position = total = resized = 0
         size = len(block)
         limit = self.limit
         while position < size:
@@ -74,6 +80,9 @@ class Decoder:
             elif byte & 0x60 == 0x20:
                 if total:
                     raise broken("a table size update after a field")
+                resized += 1
+                if resized > MAX_RESIZES:
+                    raise broken(f"more than {MAX_RESIZES} table size updates in a block")
                 index = byte & 0x1F
                 if index == 0x1F:
                     index, position = read_integer(block, position, index)
@@ -98,6 +107,11 @@ class Decoder:
             total += len(field[0]) + len(field[1]) + OVERHEAD
             if total <= limit:
                 fields.append(field)
+            elif total > FAR * limit:
+                raise ConnectionFault(
+                    ErrorCode.ENHANCE_YOUR_CALM,
+                    f"a header block of more than {FAR * limit} bytes in {size}",
+                )
         self.list_size = total
         return fields
 

@@ -19,6 +19,9 @@ MAX_INFORMATIONAL = 16
 MAX_CONTINUATIONS = 64
 #: Bytes that the peer may cause us to write while it reads none of them.
 MAX_CAUSED = 64 * 1024
+#: Bytes of header blocks that wait to be written while streams are still opened: a client
+#: that reads no responses would have them pile up, a server that reads no requests too.
+MAX_HEADS = 1024 * 1024
 #: WINDOW_UPDATE frames that a DATA frame of ours may bring about.
 UPDATES_PER_DATA = 16
 #: What work can add to an allowance, at most.

@@ -23,10 +23,11 @@ from ztunnel_compat.h2.codes import (
     Role,
 )
 from ztunnel_compat.h2.control import Control
+from ztunnel_compat.h2.decoder import FAR
 from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
 from ztunnel_compat.h2.fields import UNKNOWN, Head
 from ztunnel_compat.h2.frames import HEADER, header_frames
-from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_CONTINUATIONS, MAX_INFORMATIONAL
+from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_CONTINUATIONS, MAX_HEADS, MAX_INFORMATIONAL
 from ztunnel_compat.h2.state import State
 from ztunnel_compat.h2.streams import Stream
 
@@ -45,7 +46,9 @@ class Receiver:
         "block_end",
         "block_limit",
         "block_parts",
+        "block_since",
         "block_stream",
+        "carried_since",
         "carry",
         "control",
         "greeted",
@@ -69,6 +72,7 @@ class Receiver:
         self.greeted = False
         #: The start of a frame, and how many bytes there must be to go on.
         self.carry = bytearray()
+        self.carried_since = 0.0
         self.needed = 0
         #: A frame that is passed on in parts: content and padding still to come, the
         #: stream (None: nobody wants it), and whether it ends there.
@@ -81,9 +85,10 @@ class Receiver:
         self.block_stream = 0
         self.block_end = False
         self.block_parts = 0
+        self.block_since = 0.0
         #: Fields take at most their list size on the wire but for bad coding; twice
         #: that is read, so that a section a little too large ends its stream alone.
-        self.block_limit = 2 * state.settings.header_list_limit
+        self.block_limit = FAR * state.settings.header_list_limit
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes; raises ConnectionFault, after which nothing more may be fed."""
@@ -104,6 +109,14 @@ class Receiver:
         position = self.read_frames(data, position)
         if position < len(data) and not self.state.closed:
             carry += data[position:]
+            self.carried_since = self.state.limits.clock()
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """When what must be completed before anything else goes on began, or None."""
+        if self.block is not None:
+            return self.block_since
+        return self.carried_since if self.carry else None
 
     def read_preface(self, data: Bytes) -> int:
         """Check what arrived of the client's preface; the position after it."""
@@ -297,6 +310,7 @@ class Receiver:
         self.block_stream = identifier
         self.block_end = end
         self.block_parts = 0
+        self.block_since = self.state.limits.clock()
         self.check_block()
 
     def continuation(self, payload: bytes, flags: int, identifier: int) -> None:
@@ -359,8 +373,11 @@ class Receiver:
                 ErrorCode.PROTOCOL_ERROR, f"a request on stream {identifier}, which is even"
             )
         state.table.last_received = identifier
-        last = state.last_accepted
-        if last is not None or len(state.table.streams) >= state.settings.max_streams:
+        full = (
+            len(state.table.streams) >= state.settings.max_streams
+            or state.output.heads > MAX_HEADS
+        )
+        if full or state.last_accepted is not None:
             state.reader.skip(block)
             raise StreamFault(ErrorCode.REFUSED_STREAM, "no further stream is taken")
         head = state.reader.read_head(block)

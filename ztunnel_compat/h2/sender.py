@@ -75,7 +75,9 @@ class Sender:
     ) -> None:
         """Encode and write now: the peer's table follows the order on the wire."""
         block = self.encoder.encode(fields, unique)
-        self.output.pieces.append(header_frames(stream.id, block, self.peer.max_frame, end=end))
+        output = self.output
+        output.pieces.append(header_frames(stream.id, block, self.peer.max_frame, end=end))
+        output.heads += len(block)
         if end:
             self.end(stream)
 
@@ -124,6 +126,7 @@ class Sender:
         if size:
             pieces.append(data)
             stream.window -= size
+            stream.sent += size
             self.window -= size
             self.spent += size
             self.limits.sent_data()

@@ -20,9 +20,10 @@ REMEMBERED = 1024
 
 
 class Stream:
-    """One stream. An owner reads id, queued, the three booleans, and has data for its own.
+    """One stream. An owner reads id, queued, sent, the booleans, and has data for its own.
 
-    queued: bytes that wait for the peer's credit or for their turn;
+    queued: bytes that wait for the peer's credit or for their turn; sent: those that don't
+    any more;
     local_closed, remote_closed: END_STREAM was sent, was received;
     finished: out of the table: calls with it do nothing.
     """
@@ -43,6 +44,7 @@ class Stream:
         "pieces",
         "queued",
         "remote_closed",
+        "sent",
         "trailers",
         "tunnel",
         "unannounced",
@@ -71,6 +73,7 @@ class Stream:
         self.window = window
         self.pieces: deque[bytes] | None = None
         self.queued = 0
+        self.sent = 0
         self.ending = False
         self.trailers: Headers | None = None
         #: In the sender's ring; past the high mark and not yet below the low one.

@@ -46,11 +46,16 @@ def test_a_sound_head_goes_on_byte_for_byte() -> None:
     "method",
     [
         b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH",
-        b"PROPFIND", b"M-SEARCH", b"PURGE", b"QUERY", b"get", b"X!#$%&'*+-.^_`|~9",
+        b"PROPFIND", b"M-SEARCH", b"PURGE", b"QUERY", b"X!#$%&'*+-.^_`|~9",
     ],
 )  # fmt: skip
 def test_any_token_is_a_method(method: bytes) -> None:
     assert parse(method + b" / HTTP/1.1").request.method == method
+
+
+@pytest.mark.parametrize("method", [b"get", b"Get", b"GEt", b"PRI"])
+def test_but_not_those_that_somebody_could_take_for_another(method: bytes) -> None:
+    assert refusal(method + b" / HTTP/1.1") == 400
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_bad_lengths(fields: bytes) -> None:
 # Transfer-Encoding
 
 
-@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b" chunked ", b",chunked,"])
+@pytest.mark.parametrize("value", [b"chunked", b"Chunked", b" chunked ", b"chunked\t"])
 def test_chunked(value: bytes) -> None:
     fields = HOST + b"Transfer-Encoding:" + value + b"\r\n"
     assert parse(b"POST / HTTP/1.1", fields).body == CHUNKED
@@ -176,6 +181,9 @@ def test_chunked(value: bytes) -> None:
         (b"Transfer-Encoding: \x0bchunked\r\n", 400),
         (b'Transfer-Encoding: "chunked"\r\n', 400),
         (b"Transfer-Encoding:\r\n", 400),
+        (b"Transfer-Encoding: ,chunked\r\n", 400),
+        (b"Transfer-Encoding: chunked,\r\n", 400),
+        (b"Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n", 400),
         (b"Transfer-Encoding: gzip, chunked\r\n", 501),
         (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", 501),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400),
@@ -202,7 +210,6 @@ def test_a_length_is_forwarded_as_it_came() -> None:
     [
         (b"http://a/x?y", b"/x?y"),
         (b"HTTP://A", b"/"),
-        (b"http://a?y=/", b"/?y=/"),
         (b"http://a/", b"/"),
         (b"//x", b"//x"),
         (b'/a|{}"<>\\^`', b'/a|{}"<>\\^`'),

@@ -103,18 +103,26 @@ def random_block(rng: random.Random) -> bytes:
 
 
 def both_decoders(rng: random.Random, blocks: int) -> int:
-    """Any bytes: both give the same fields, or both refuse. How many were sound."""
+    """Any bytes: both give the same fields, or both refuse. How many were sound.
+
+    But for a table that is resized all the time, which `hpack` takes.
+    """
     ours, theirs = Decoder(1 << 30), hpack.Decoder(max_header_list_size=1 << 30)
     sound = 0
     for _ in range(blocks):
         block = random_block(rng)
         try:
             fields: list[Field] | None = ours.decode(block)
-        except ConnectionFault:
+        except ConnectionFault as fault:
             fields = None
+            stricter = "table size updates" in fault.reason
+        else:
+            stricter = False
         try:
             expected: list[Field] | None = [(n, v) for n, v in theirs.decode(block, raw=True)]
         except hpack.HPACKError:
+            expected = None
+        if stricter:
             expected = None
         assert fields == expected, block.hex()
         if fields is None:

@@ -6,6 +6,7 @@ import hpack
 import pytest
 
 from tests.ztunnel_compat.h2.fuzz_hpack import both_decoders, their_encoder_our_decoder
+from ztunnel_compat.h2.codes import ErrorCode
 from ztunnel_compat.h2.decoder import Decoder
 from ztunnel_compat.h2.encoder import literal
 from ztunnel_compat.h2.errors import ConnectionFault
@@ -49,8 +50,16 @@ def test_the_field_section_size_counts_indexed_fields():
     decoder = Decoder(1000)
     decoder.decode(insert(b"x", b"y" * 800))
     assert decoder.list_size == 833
-    fields = decoder.decode(b"\xbe" * 100)
-    assert (decoder.list_size, len(fields)) == (83_300, 1)
+    fields = decoder.decode(b"\xbe" * 2)
+    assert (decoder.list_size, len(fields)) == (1666, 1)
+
+
+def test_a_bomb_of_indices_is_not_even_read_to_its_end():
+    decoder = Decoder(1000)
+    decoder.decode(insert(b"x", b"y" * 800))
+    with pytest.raises(ConnectionFault, match="more than 2000 bytes in 3") as caught:
+        decoder.decode(b"\xbe" * 3)
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
 
 
 @pytest.mark.parametrize(
@@ -59,6 +68,7 @@ def test_the_field_section_size_counts_indexed_fields():
         (b"\x80", "index 0 is in neither table"),
         (b"\xbe", "index 62 is in neither table"),
         (b"\x82\x20", "size update after a field"),
+        (b"\x20\x20\x20", "more than 2 table size updates"),
         (b"\x3f\xe2\x1f", "a table of 4097 bytes"),
         (b"\x00\x05abc", "a string of 5 bytes reaches beyond"),
         (b"\x00", "cut off"),

@@ -19,7 +19,7 @@ from ztunnel_compat.h2.codes import (
 from ztunnel_compat.h2.connection import Role
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.errors import ConnectionFault
-from ztunnel_compat.h2.limits import MAX_CAUSED, Allowance, Limits
+from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_HEADS, Allowance, Limits
 
 
 def block(headers=GET) -> bytes:
@@ -112,6 +112,47 @@ def test_answers_that_nobody_reads_are_bounded():
     assert end.fault is not None
     assert "answers are waiting to be read" in end.fault.reason
     assert len(end.take()) < MAX_CAUSED + 200
+
+
+def answering(end: End, event) -> None:
+    """Answers each request with a large head."""
+    if event[0] == "request":
+        stream = end.connection.streams[event[1]]
+        end.connection.respond(stream, [*OK, (b"x", b"%d" % event[1] * 5000)], end=True)
+
+
+def test_heads_that_nobody_reads_are_bounded():
+    end = End(Role.SERVER, react=answering)
+    end.connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
+    for i in range(10_000):
+        end.connection.receive(frame(HEADERS, 5, 2 * i + 1, block()))
+        if end.fault is not None:
+            break
+    assert end.fault is not None
+    assert "refused" in end.fault.reason
+    assert len(end.take()) < MAX_HEADS + 2 * MAX_CAUSED
+
+
+def test_heads_that_are_read_are_not():
+    end = End(Role.SERVER, react=answering)
+    end.connection.receive(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
+    for i in range(1000):
+        end.connection.receive(frame(HEADERS, 5, 2 * i + 1, block()))
+        end.take()
+    assert end.fault is None
+    assert len(end.seen("request")) == 1000
+
+
+def test_a_client_opens_no_stream_while_its_requests_are_not_read():
+    client, _ = pair()
+    opened = 0
+    while client.connection.can_open:
+        stream = client.connection.request([*GET, (b"x-%d" % opened, b"v" * 20_000)], end=True)
+        client.connection.reset(stream, ErrorCode.CANCEL)
+        opened += 1
+    assert opened * 15_000 < MAX_HEADS < opened * 21_000
+    client.take()
+    assert client.connection.can_open
 
 
 def test_streams_reset_after_their_answer_are_no_flood():

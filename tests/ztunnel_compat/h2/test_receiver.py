@@ -316,3 +316,24 @@ def test_a_memoryview_is_handed_on_without_a_copy():
     for kind in (bytes, bytearray, memoryview):
         end.connection.receive(kind(frame(DATA, 0, 1, b"abc")))
     assert kinds == [bytes, memoryview, memoryview]
+
+
+def test_since_when_something_is_unfinished():
+    end = End(Role.SERVER)
+    receive = end.connection.receive
+    receive(PREFACE + frame(SETTINGS, 0, 0))
+    assert end.connection.unfinished_since is None
+    start = end.clock.now
+    whole = frame(HEADERS, 0, 1, b"\x82")
+    receive(whole[:5])
+    end.clock.now += 5
+    receive(whole[5:8])
+    assert end.connection.unfinished_since == start
+    receive(whole[8:])
+    assert end.connection.unfinished_since == start + 5
+    end.clock.now += 5
+    receive(frame(CONTINUATION, 0, 1))
+    assert end.connection.unfinished_since == start + 5
+    receive(frame(CONTINUATION, 4, 1, b"\x84\x86\x41\x01a"))
+    assert end.connection.unfinished_since is None
+    assert end.seen("request")

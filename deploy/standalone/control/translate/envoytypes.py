@@ -11,6 +11,7 @@ from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2 as routes
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -28,6 +29,7 @@ from deploy.standalone.control.extensionapi import ApplyTo
 
 #: What may stand in typed_config of an HttpFilter.
 FILTERS = (
+    buffer_pb2.Buffer,
     ext_authz_pb2.ExtAuthz,
     fault_pb2.HTTPFault,
     jwt_pb2.JwtAuthentication,
@@ -37,6 +39,7 @@ FILTERS = (
 )
 #: What may stand in typed_per_filter_config.
 OVERRIDES = (
+    buffer_pb2.BufferPerRoute,
     cors_pb2.CorsPolicy,
     ext_authz_pb2.ExtAuthzPerRoute,
     fault_pb2.HTTPFault,
