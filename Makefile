@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON := /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := proto ztunnel_compat bpf daemon waypoint deploy
+PACKAGES := proto tandem ztunnel_compat bpf daemon waypoint deploy
 SOURCES := $(PACKAGES) tests
 CHANGED := build/setup.stamp
 

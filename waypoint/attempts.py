@@ -113,7 +113,7 @@ def goes_again(exchange: Exchange, head: ResponseHead) -> bool:
     if not again(exchange, attempt, endpoint):
         return False
     exchange.drop_upstream()
-    exchange.leave(head.status)
+    leave(exchange, head.status)
     return True
 
 
@@ -122,7 +122,7 @@ def try_timed_out(exchange: Exchange) -> None:
     exchange.try_timer = None
     endpoint = exchange.endpoint
     exchange.drop_upstream()
-    exchange.leave(Outcome.TIMED_OUT)
+    leave(exchange, Outcome.TIMED_OUT)
     if not again(exchange, attempt_of(exchange, Failed.PER_TRY_TIMEOUT), endpoint):
         exchange.answer(
             504, exchange.flagged("UT"), "upstream_per_try_timeout", replies.TIMED_OUT
@@ -132,8 +132,9 @@ def try_timed_out(exchange: Exchange) -> None:
 def settle(exchange: Exchange) -> None:
     """Give back what the cluster counts of this, and tell it how it went."""
     if exchange.endpoint is not None:
-        exchange.leave(
-            outcome_of(exchange.status, exchange.grpc_status) if exchange.responded else None
+        leave(
+            exchange,
+            outcome_of(exchange.status, exchange.grpc_status) if exchange.responded else None,
         )
     if exchange.retrying and exchange.cluster is not None:
         exchange.cluster.breakers.default.free(Resource.RETRIES)
@@ -150,3 +151,21 @@ def outcome_of(status: int, grpc_status: bytes | None) -> int:
     if grpc_status is None or not grpc_status.isdigit():
         return status
     return GRPC_OUTCOMES.get(int(grpc_status), status)
+
+
+def leave(exchange: Exchange, outcome: int | Outcome | None) -> None:
+    """The attempt at an endpoint is over; outcome: what it tells of the endpoint."""
+    endpoint = exchange.endpoint
+    if endpoint is None:
+        return
+    stop_waiting(exchange)
+    exchange.endpoint = None
+    endpoint.cluster.breakers.default.free(Resource.REQUESTS)
+    endpoint.end(outcome)
+
+
+def stop_waiting(exchange: Exchange) -> None:
+    """It waits for no connection any more."""
+    if exchange.waits and exchange.cluster is not None:
+        exchange.waits = False
+        exchange.cluster.breakers.default.free(Resource.PENDING)

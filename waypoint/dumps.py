@@ -29,6 +29,7 @@ def config_dump(
         "jwks": worker.jwks.dump() if worker.jwks is not None else {},
         "counters": worker.stats.dump(),
         "buckets": worker.buckets.dump(),
+        "plugins": worker.plugins.dump(),
         "connections": {
             "http": len(worker.downstreams),
             "tcp": len(worker.relays),

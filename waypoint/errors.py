@@ -5,7 +5,8 @@ WaypointError
 ├── MessageError   an HTTP message that must not be passed on
 ├── InquiryError   a filter asked somebody and got no answer
 ├── KeysError      a key set that can't be used (filters.jwt.keys)
-└── FetchError     keys that didn't come (filters.jwt.fetch)
+├── FetchError     keys that didn't come (filters.jwt.fetch)
+└── PluginError    a plug-in failed
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ class RouteError(WaypointError):
 
 class InquiryError(WaypointError):
     """Nobody answered what a filter asked."""
+
+
+class PluginError(WaypointError):
+    """A plug-in failed; the message says how. trace: where in its own code, or empty."""
+
+    def __init__(self, reason: str, trace: str = "") -> None:
+        super().__init__(reason)
+        self.trace = trace
 
 
 class MessageError(WaypointError):

@@ -14,12 +14,16 @@ from waypoint.attempts import (
     again,
     attempt_of,
     goes_again,
+    leave,
     settle,
+    stop_waiting,
     try_timed_out,
 )
+from waypoint.choice import choose, pick
 from waypoint.clusters import Cluster
 from waypoint.ends import ClientSide, ServerSide
 from waypoint.errors import MessageError
+from waypoint.filters.intakes import Intake, Intakes, unsized
 from waypoint.filters.passage import Passage
 from waypoint.filters.taps import Tap, Taps
 from waypoint.filters.verdicts import Refusal
@@ -37,8 +41,8 @@ from waypoint.resilience.outlier import Outcome
 from waypoint.resilience.replay import Replay
 from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
-from waypoint.routing import Forward, affinity
-from waypoint.routing.session import remembered, reminder
+from waypoint.routing import Forward
+from waypoint.routing.session import reminder
 from waypoint.shadow import Shadow
 from waypoint.timeouts import expired, start_timer, stop_timers, watch
 from waypoint.upstream import connect
@@ -58,10 +62,11 @@ class Exchange:
     __slots__ = (
         "answered", "as_it_is", "cluster", "complete", "deadline", "down", "drawn", "early",
         "endpoint", "exhausted", "failure", "flags", "fresh_only", "grpc_status", "hash_key",
-        "http2", "idle", "kept", "more", "moved", "over", "passage", "pause", "pending", "plan",
-        "policy", "raw", "request_id", "responded", "retries", "retrying", "sent", "session",
-        "shadows", "started", "status", "taps", "timer", "trailers", "tried", "try_timer",
-        "tunnel", "up", "upstream", "visited", "waits", "wall", "way", "worker", "wrote",
+        "http2", "idle", "intakes", "kept", "more", "moved", "over", "passage", "pause",
+        "pending", "plan", "policy", "raw", "request_id", "responded", "retries", "retrying",
+        "sent", "session", "shadows", "started", "status", "taps", "timer", "trailers",
+        "tried", "try_timer", "tunnel", "up", "upstream", "visited", "waits", "wall", "way",
+        "worker", "wrote",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
@@ -91,10 +96,11 @@ class Exchange:
         #: flags for what filters did to a request that went on.
         self.drawn: float | None = None
         self.flags: tuple[str, ...] = ()
-        #: The filters that are being asked; what the response goes through, and whether
-        #: its body may come in HTTP/1.1's framing.
+        #: The filters that are being asked; what the response goes through, and the
+        #: request's body; whether the response's may come in HTTP/1.1's framing.
         self.passage: Passage | None = None
         self.taps: Taps | None = None
+        self.intakes: Intakes | None = None
         self.as_it_is = down.raw
         #: Where this attempt goes, which counts it as a request of its own; visited: the
         #: last that there was; wrote: of which a byte was sent; waits: for a connection.
@@ -145,48 +151,7 @@ class Exchange:
             # What filters leave of it may need another framing.
             self.raw = False
         elif plan.ways:
-            self.choose(plan)
-
-    def choose(self, plan: Plan) -> None:
-        """Decide to which cluster it goes, and so in which protocol."""
-        ways = plan.ways
-        if len(ways) == 1:
-            way = ways[0]
-        else:
-            assert plan.route is not None
-            assert isinstance(plan.route.action, Forward)
-            way = ways[plan.route.action.choose(self.draw())]
-        assert plan.route is not None
-        action = plan.route.action
-        assert isinstance(action, Forward)
-        if action.session is not None:
-            self.session = had = remembered(plan.head.request, action.session, time.time())
-            # Weights are for who has no endpoint yet.
-            way = next((each for each in ways if had and each.cluster.member(had)), way)
-        self.way = way
-        cluster = self.cluster = way.cluster
-        http2 = cluster.http2
-        if http2 is None:
-            http2 = plan.http2
-        if http2:
-            self.http2 = True
-            self.raw = False
-        self.policy = action.retry
-        if plan.mirrors:
-            self.raw = False
-        if action.hash_policy:
-            remote = self.down.caller.remote
-            address = remote[0] if remote else ""
-            fresh = self.worker.ids.next().encode()
-            found = affinity(way.request, action.hash_policy, address, fresh)
-            self.hash_key = found.number
-            self.more = (*self.more, *found.fields)
-
-    def draw(self) -> float:
-        """The number that decides between clusters, the same however often it is asked."""
-        if self.drawn is None:
-            self.drawn = self.worker.random()
-        return self.drawn
+            choose(self, plan)
 
     # The request
 
@@ -219,14 +184,30 @@ class Exchange:
         passage = self.passage
         assert passage is not None
         self.passage = None
-        if passage.changed or passage.reroute or self.plan.target.table.reads_notes:
+        intakes = self.intakes
+        asked = passage.asked
+        anew = passage.changed or passage.reroute or self.plan.target.table.reads_notes
+        if intakes is not None:
+            self.plan, asked = unsized(self.plan, asked)
+        if anew or intakes is not None:
             self.plan = replanned(
-                self.plan, passage.asked, self.worker.random(), reroute=passage.reroute
+                self.plan, asked, self.worker.random(), reroute=passage.reroute
             )
         if self.plan.ways:
-            self.choose(self.plan)
+            choose(self, self.plan)
+        if intakes is None:
+            self.go()
+            self.down.release(FILTERS)
+            return
+        first, self.pending = self.pending, b""
+        trailers, self.trailers = self.trailers, []
+        complete, self.complete = self.complete, False
         self.go()
         self.down.release(FILTERS)
+        if first or (complete and not trailers):
+            intakes.data(first, end=complete and not trailers)
+        if trailers:
+            intakes.trailers(trailers)
 
     def go(self) -> None:
         """Do what the route says."""
@@ -281,7 +262,7 @@ class Exchange:
         """Find an endpoint and a connection to it."""
         cluster = self.cluster
         assert cluster is not None
-        endpoint = self.pick(cluster)
+        endpoint = pick(self, cluster)
         if endpoint is None:
             self.upstream = upstream_part("-", cluster.name, "-")
             if cluster.known:
@@ -300,40 +281,12 @@ class Exchange:
         else:
             upstream.begin(self)
 
-    def pick(self, cluster: Cluster) -> Member | None:
-        """An endpoint; one that failed before only when there is no other."""
-        drawn = self.worker.random()
-        if not self.tried:
-            had = cluster.member(self.session) if self.session else None
-            return had if had and had.healthy else cluster.pick(drawn, self.hash_key)
-        assert self.policy is not None
-        other = cluster.pick(
-            drawn, self.hash_key, self.tried, self.policy.host_selection_attempts
-        )
-        return other or cluster.pick(drawn, self.hash_key)
-
     def overflow(self) -> None:
         """The cluster has as much as it may have."""
         assert self.cluster is not None
         self.upstream = upstream_part("-", self.cluster.name, "-")
         self.more = (*self.more, (b"x-envoy-overloaded", b"true"))
         self.answer(503, "UO", "overflow", replies.OVERFLOW)
-
-    def leave(self, outcome: int | Outcome | None) -> None:
-        """The attempt at an endpoint is over; outcome: what it tells of the endpoint."""
-        endpoint = self.endpoint
-        if endpoint is None:
-            return
-        self.stop_waiting()
-        self.endpoint = None
-        endpoint.cluster.breakers.default.free(Resource.REQUESTS)
-        endpoint.end(outcome)
-
-    def stop_waiting(self) -> None:
-        """It waits for no connection any more."""
-        if self.waits and self.cluster is not None:
-            self.waits = False
-            self.cluster.breakers.default.free(Resource.PENDING)
 
     def not_found(self) -> int:
         """The status that the route has for a cluster that isn't there."""
@@ -348,7 +301,7 @@ class Exchange:
         """
         breaker = endpoint.cluster.breakers.default
         if not breaker.take(Resource.PENDING):
-            self.leave(None)
+            leave(self, None)
             self.overflow()
             return
         self.waits = True
@@ -377,7 +330,7 @@ class Exchange:
         """Nothing was sent: any other endpoint will do, for any request."""
         self.worker.stats.connect_failures += 1
         self.failure = connect_failure(error)
-        self.leave(Outcome.CONNECT_FAILED)
+        leave(self, Outcome.CONNECT_FAILED)
         if again(self, attempt_of(self, Failed.CONNECT), endpoint):
             return
         if self.cluster is not None:
@@ -407,7 +360,7 @@ class Exchange:
         self.pending = b""
         self.wrote = True
         if self.waits:
-            self.stop_waiting()
+            stop_waiting(self)
         policy = self.policy
         if policy is not None and policy.per_try_timeout is not None:
             assert self.plan.route is not None
@@ -427,11 +380,18 @@ class Exchange:
     def request_data(self, data: bytes, *, end: bool) -> None:
         """More of the request's body."""
         self.moved = True
-        self.complete = end
         if self.passage is not None:
+            self.complete = end
             self.pending += data
             self.passage.more()
-            return
+        elif self.intakes is not None:
+            self.intakes.data(data, end=end)
+        else:
+            self.take_data(data, end=end)
+
+    def take_data(self, data: bytes, *, end: bool) -> None:
+        """More of the request's body, as the endpoint gets it."""
+        self.complete = end
         if self.plan.head.upgrade and not self.tunnel:
             self.early += data
             self.down.hold(UPSTREAM)
@@ -449,11 +409,19 @@ class Exchange:
 
     def request_trailers(self, fields: list[Field]) -> None:
         """The request ends with trailers."""
+        if self.passage is not None:
+            self.complete = True
+            self.trailers = fields
+            self.passage.more()
+        elif self.intakes is not None:
+            self.intakes.trailers(fields)
+        else:
+            self.take_trailers(fields)
+
+    def take_trailers(self, fields: list[Field]) -> None:
+        """The request ends with trailers, as the endpoint gets them."""
         self.complete = True
         self.trailers = fields
-        if self.passage is not None:
-            self.passage.more()
-            return
         for shadow in self.shadows:
             if not shadow.over:
                 shadow.request_trailers(fields)
@@ -553,6 +521,12 @@ class Exchange:
             self.as_it_is = False
         self.taps.row.insert(0, make(self.taps))
 
+    def add_intake(self, make: Callable[[Intakes], Intake]) -> None:
+        """Have the request's body go through an intake, after those that are there."""
+        if self.intakes is None:
+            self.intakes = Intakes(self)
+        self.intakes.row.append(make(self.intakes))
+
     def switch(self, head: ResponseHead) -> None:
         """The endpoint accepts the upgrade: from here on it is bytes both ways."""
         self.tunnel = True
@@ -646,7 +620,7 @@ class Exchange:
                 return
             self.worker.stats.stale_not_retried += 1
         known, outcome = FAILURES[failure]
-        self.leave(outcome)
+        leave(self, outcome)
         if again(self, attempt_of(self, known), endpoint):
             return
         details = f"{BEFORE}{{{failure.word}}}"
@@ -710,6 +684,8 @@ class Exchange:
             self.passage.cancel()
         if self.taps is not None:
             self.taps.close()
+        if self.intakes is not None:
+            self.intakes.close()
         settle(self)
         if self.up is not None:
             # A tunnel whose ends have both come: what was written still goes out.

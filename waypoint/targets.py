@@ -19,6 +19,8 @@ from waypoint.compiled import (
     extension,
 )
 from waypoint.filters.chain import NO_CHAIN, Chain
+from waypoint.filters.plugin.filter import PluginFilter
+from waypoint.filters.plugin.spec import PluginSpec
 from waypoint.filters.rbac.engine import Rbac
 from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing import (
@@ -369,6 +371,15 @@ class Targets:
             del self.leaving[number]
             self.release(self.by_hash.pop(number))
         return gone
+
+    def plugins(self) -> set[PluginSpec]:
+        """The plug-ins that any target's filters have."""
+        return {
+            placed.filter.spec
+            for target in (self.pods, *self.by_hash.values())
+            for placed in target.chain.filters
+            if isinstance(placed.filter, PluginFilter)
+        }
 
     def errors(self) -> dict[str, str]:
         """Configuration that is not in force: target → why."""

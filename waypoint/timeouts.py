@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waypoint import replies
+from waypoint.attempts import leave
 from waypoint.resilience.outlier import Outcome
 from waypoint.routing import Forward
 from ztunnel_compat.h2.connection import ErrorCode
@@ -41,7 +42,7 @@ def timed_out(exchange: Exchange) -> None:
     """The route's timeout."""
     exchange.timer = None
     exchange.drop_upstream()
-    exchange.leave(Outcome.TIMED_OUT)
+    leave(exchange, Outcome.TIMED_OUT)
     if exchange.responded:
         exchange.cut("UT", "upstream_response_timeout")
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from waypoint.access_log import Clock
 from waypoint.filters.local_limit.shared import Buckets
+from waypoint.filters.plugin.plugins import Plugins
 from waypoint.ids import RequestIds
 from waypoint.layers.memo import HeadMemo
 from waypoint.layers.response import ResponseHead
@@ -147,6 +148,7 @@ class Worker:
         "log",
         "loop",
         "memo",
+        "plugins",
         "random",
         "recorder",
         "relays",
@@ -191,6 +193,7 @@ class Worker:
         self.responses: HeadMemo[ResponseHead] = HeadMemo()
         self.replays = ReplayPool()
         self.recorder = Recorder()
+        self.plugins = Plugins(loop, tasks)
         self.wheel = Wheel(loop.time())
         self.downstreams: set[Downstream | Http2Downstream] = set()
         #: Connections whose protocol isn't known yet.
@@ -254,6 +257,7 @@ class Worker:
         self.recorder.renew()
         if self.jwks is not None:
             self.jwks.follow()
+        self.plugins.sync(self.targets.plugins())
         self.forget()
         for relay in list(self.relays):
             relay.pushed()

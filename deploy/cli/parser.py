@@ -29,7 +29,9 @@ a waypoint where a Gateway asks for one. Edit a file and the mesh follows.
 """
 
 #: What `tandem get` lists.
-KINDS = ("pods", "services", "routes", "waypoints", "workloads", "policies", "problems")
+KINDS = (
+    "pods", "services", "routes", "waypoints", "workloads", "policies", "plugins", "problems",
+)  # fmt: skip
 
 EXAMPLES = """\
 examples:

@@ -10,15 +10,23 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from pathlib import Path
 
-#: By name: what each half runs, the longer one first.
-HALVES = {
-    "engines": ("tests/bpf", "tests/daemon", "tests/waypoint", "tests/ztunnel_compat"),
-    "meshes": ("tests/deploy", "tests/e2e"),
-}
+TESTS = Path(__file__).resolve().parents[1]
+#: Folders whose tests bring up meshes; the other half has all the rest.
+MESHES = ("deploy", "e2e")
 
 
-async def run(name: str, folders: tuple[str, ...], more: list[str]) -> int:
+def halves() -> dict[str, list[str]]:
+    """By name: the folders of each half."""
+    found = sorted({path.relative_to(TESTS).parts[0] for path in TESTS.rglob("test_*.py")})
+    return {
+        "engines": [f"tests/{name}" for name in found if name not in MESHES],
+        "meshes": [f"tests/{name}" for name in MESHES],
+    }
+
+
+async def run(name: str, folders: list[str], more: list[str]) -> int:
     """Run one half, showing its lines with its name; pytest's exit status."""
     start = time.monotonic()
     process = await asyncio.create_subprocess_exec(
@@ -37,7 +45,7 @@ async def run(name: str, folders: tuple[str, ...], more: list[str]) -> int:
 
 async def both(more: list[str]) -> int:
     """Run both to their end; 0 when both are well."""
-    runs = [run(name, folders, more) for name, folders in HALVES.items()]
+    runs = [run(name, folders, more) for name, folders in halves().items()]
     return int(any(await asyncio.gather(*runs)))
 
 

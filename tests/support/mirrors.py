@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FREE = {"attacks", "e2e", "bench", "support"}
-SOURCES = ("ztunnel_compat", "bpf", "daemon", "waypoint", "deploy")
+SOURCES = ("tandem", "ztunnel_compat", "bpf", "daemon", "waypoint", "deploy")
 
 
 def unpaired() -> Iterator[str]:

@@ -12,6 +12,7 @@ Asked        what a filter sees; notes: what those before it found (dynamic meta
 Verdict      Passed, Refusal, or (of a HeadFilter) Later
 Gate         where a plan's chain goes on at run time; Passage: one request's way there
 Tap          what reads or changes a response, head and content, on its way back
+Intake       what reads or changes a request's body, once the request has passed
 Inquiry      a request of the waypoint's own, to a cluster: ext_authz, rate limits, keys
 override     a route's or virtual host's own settings for a filter, by the filter's name
 """

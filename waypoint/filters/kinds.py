@@ -10,6 +10,7 @@ from waypoint.filters.global_limit.decode import GLOBAL_LIMIT
 from waypoint.filters.jwt.decode import KIND as JWT
 from waypoint.filters.local_limit.filter import KIND as LOCAL_LIMIT
 from waypoint.filters.local_limit.filter import TYPE as LOCAL_LIMIT_TYPE
+from waypoint.filters.plugin import decode as plugins
 from waypoint.filters.rbac import decode as rbac
 from waypoint.filters.registry import Kind, Kinds
 
@@ -17,6 +18,7 @@ KINDS: Kinds = {
     rbac.TYPE: rbac.KIND,
     FAULT_TYPE: FAULT,
     LOCAL_LIMIT_TYPE: LOCAL_LIMIT,
+    plugins.KIND: Kind(plugins.read_plugin, {}),
     "envoy.extensions.filters.http.buffer.v3.Buffer": Kind(
         decode_buffer.build,
         {"envoy.extensions.filters.http.buffer.v3.BufferPerRoute": decode_buffer.per_route},

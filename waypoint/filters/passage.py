@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from waypoint.choice import draw
 from waypoint.filters.chain import DISABLED, Gate, passed
 from waypoint.filters.soundness import checked, sound_fields
 from waypoint.filters.taps import Tap, Taps
@@ -158,7 +159,7 @@ class Passage:
         action = route.action if route is not None else None
         if not isinstance(action, Forward):
             return ""
-        return action.clusters[action.choose(self.exchange.draw())].name
+        return action.clusters[action.choose(draw(self.exchange))].name
 
     def tap(self, make: Callable[[Taps], Tap]) -> None:
         """Have the response go through a tap, before those that are there already."""

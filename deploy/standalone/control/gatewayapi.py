@@ -22,6 +22,7 @@ from deploy.standalone.control.objects import (
     Service,
     ServiceAccount,
 )
+from deploy.standalone.control.pluginapi import PythonFilter
 from deploy.standalone.control.problems import Origin
 from deploy.standalone.control.routing import RouteRule, StreamRule
 from deploy.standalone.control.tokenapi import RequestAuthentication
@@ -164,4 +165,5 @@ ClusterObject = (
     | DestinationRule
     | EnvoyFilter
     | MeshConfig
+    | PythonFilter
 )

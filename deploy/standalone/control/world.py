@@ -32,6 +32,7 @@ from deploy.standalone.control.objects import (
     Service,
     ServiceAccount,
 )
+from deploy.standalone.control.pluginapi import PythonFilter
 from deploy.standalone.control.problems import Origin, Problem
 from deploy.standalone.control.selectors import Selectors
 from deploy.standalone.control.tokenapi import RequestAuthentication
@@ -69,6 +70,7 @@ class World:
     envoy_filters: Mapping[Name, EnvoyFilter]
     mesh: MeshConfig | None
     request_authentications: tuple[RequestAuthentication, ...]
+    plugins: Mapping[Name, PythonFilter]
     selectors: Selectors[Service]
     entry_selectors: Selectors[ServiceEntry]
     policy_selectors: Selectors[AuthorizationPolicy]
@@ -107,6 +109,7 @@ class Parts:
     envoy_filters: dict[Name, EnvoyFilter] = field(default_factory=dict)
     mesh: MeshConfig | None = None
     request_authentications: list[RequestAuthentication] = field(default_factory=list)
+    plugins: dict[Name, PythonFilter] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -150,6 +153,7 @@ def build(objects: Mapping[Key, ClusterObject], settings: WaypointSettings) -> W
         envoy_filters=parts.envoy_filters,
         mesh=parts.mesh,
         request_authentications=tuple(sorted(parts.request_authentications, key=by_name)),
+        plugins=parts.plugins,
         selectors=Selectors(parts.services.values()),
         entry_selectors=Selectors(parts.entries.values()),
         policy_selectors=Selectors(parts.policies.values()),
@@ -189,6 +193,8 @@ def place(item: ClusterObject, parts: Parts) -> None:
             parts.policies[(item.namespace, item.name)] = item
         case PeerAuthentication():
             parts.authentications[(item.namespace, item.name)] = item
+        case PythonFilter():
+            parts.plugins[(item.namespace, item.name)] = item
         case _:
             place_route(item, parts)
 

@@ -22,6 +22,7 @@ from deploy.standalone.control.rollout import is_ready
 from deploy.standalone.control.routing import BackendRef, RouteRule, StreamRule
 from deploy.standalone.control.schedule import misfit
 from deploy.standalone.control.trafficapi import VirtualService
+from deploy.standalone.control.translate.plugins import plugin_name
 from deploy.standalone.control.translate.workloads import PodView
 from deploy.standalone.control.view import View
 
@@ -165,6 +166,31 @@ def waypoint_rows(view: View) -> list[Row]:
     return rows
 
 
+def plugin_rows(view: View) -> list[Row]:
+    """A row per PythonFilter. SERVICES: whose requests it sees."""
+    rows = []
+    for _, plugin in sorted(view.world.plugins.items()):
+        name = plugin_name(plugin)
+        served = {
+            key
+            for key, ports in view.filters.items()
+            if any(each.name == name for made in ports.values() for each in made.http_filters)
+        }
+        rows.append(
+            [
+                plugin.namespace,
+                plugin.name,
+                plugin.class_name or plugin.entry_point,
+                plugin.phase.value,
+                str(plugin.priority),
+                "FAIL_OPEN" if plugin.fail_open else "FAIL_CLOSE",
+                ",".join(map(str, plugin.targets)),
+                str(len(served)),
+            ]
+        )
+    return rows
+
+
 TABLES: dict[str, Table] = {
     "pods": (
         ["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "IP", "NODE", "MESH"],
@@ -199,6 +225,19 @@ TABLES: dict[str, Table] = {
     "policies": (
         ["NAMESPACE", "NAME", "KIND", "ACTION", "SCOPE", "RULES", "WORKLOADS", "STATE"],
         policy_rows,
+    ),
+    "plugins": (
+        [
+            "NAMESPACE",
+            "NAME",
+            "FILTER",
+            "PHASE",
+            "PRIORITY",
+            "ON FAILURE",
+            "TARGETS",
+            "SERVICES",
+        ],
+        plugin_rows,
     ),
     "problems": (["LEVEL", "PLACE", "FIELD", "MESSAGE"], problem_rows),
 }

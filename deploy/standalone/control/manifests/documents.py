@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from deploy.standalone.control.gatewayapi import ClusterObject
-from deploy.standalone.control.manifests import authentications, entries, policies
+from deploy.standalone.control.manifests import authentications, entries, plugins, policies
 from deploy.standalone.control.manifests.destinationrules import read_destination_rule
 from deploy.standalone.control.manifests.envoyfilters import VERSIONS as ENVOY_VERSIONS
 from deploy.standalone.control.manifests.envoyfilters import read_envoy_filter
@@ -60,6 +60,7 @@ KINDS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "DestinationRule": (entries.VERSIONS, read_destination_rule),
     "AuthorizationPolicy": (policies.VERSIONS, policies.read_policy),
     "EnvoyFilter": (ENVOY_VERSIONS, read_envoy_filter),
+    "PythonFilter": (plugins.VERSIONS, plugins.read_plugin),
     "PeerAuthentication": (policies.VERSIONS, authentications.read_authentication),
     "RequestAuthentication": (policies.VERSIONS, read_request_authentication),
 }

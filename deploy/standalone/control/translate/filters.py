@@ -30,6 +30,12 @@ from deploy.standalone.control.translate.managers import (
     manager,
     places_of,
 )
+from deploy.standalone.control.translate.plugins import (
+    authn_plugins,
+    authz_plugins,
+    last_plugins,
+    stats_plugins,
+)
 from deploy.standalone.control.translate.sight import Found, Sight
 from deploy.standalone.control.translate.targets import gateways_meant, meant_by
 from deploy.standalone.control.translate.tokens import find_tokens
@@ -38,7 +44,16 @@ from deploy.standalone.control.world import Name, World
 Maker = Callable[[Sight], Found]
 
 #: In the order in which a request meets them.
-MAKERS: tuple[Maker, ...] = (find_tokens, find_custom, find_authorization, find_faults)
+MAKERS: tuple[Maker, ...] = (
+    authn_plugins,
+    find_tokens,
+    authz_plugins,
+    find_custom,
+    find_authorization,
+    stats_plugins,
+    last_plugins,
+    find_faults,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,17 @@ def workload_entry(
     return istio("networking", "WorkloadEntry", name, spec, namespace, annotations)
 
 
+def plugin(spec: str, name: str = "tenants", namespace: str = "shop") -> str:
+    """A PythonFilter; spec: lines of YAML."""
+    inner = "".join(f"  {line}\n" for line in spec.strip("\n").splitlines())
+    return f"""
+apiVersion: tandem.io/v1alpha1
+kind: PythonFilter
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+{inner}"""
+
+
 def istio(group: str, kind: str, name: str, spec: str, namespace: str, annotations: str) -> str:
     """An object of one of Istio's groups."""
     inner = "".join(f"  {line}\n" for line in spec.strip("\n").splitlines())

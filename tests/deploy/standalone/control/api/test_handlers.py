@@ -190,7 +190,7 @@ async def test_tables(control: Control) -> None:
         404,
         (
             "there is no table 'secrets': pods, services, routes, waypoints, workloads, "
-            "policies, problems"
+            "policies, plugins, problems"
         ),
     )
 
