@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.mesh import MeshHandle
+from tests.support.mesh import MeshHandle, eventually
 
 SAMPLE = "jwt"
 
@@ -35,7 +35,10 @@ def test_sample(mesh: MeshHandle) -> None:
     assert (status, told["version"]) == (200, "v1")
     assert "x-user" not in told["headers"]
 
-    status, told = ask(mesh, *bearer(token(mesh, "sub=anna")), "-H", "x-user: root")
+    anna = bearer(token(mesh, "sub=anna"))
+    # Until its keys were fetched, nobody's token is good.
+    eventually(lambda: ask(mesh, *anna)[0] == 200, "the issuer's keys are there", 15)
+    status, told = ask(mesh, *anna, "-H", "x-user: root")
     assert (status, told["version"]) == (200, "v1")
     assert told["headers"]["x-user"] == "anna"
     assert "authorization" not in told["headers"]

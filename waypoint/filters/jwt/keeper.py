@@ -58,7 +58,9 @@ class Keeper:
     def follow(self) -> None:
         """Take over what a push brought: give filters what is held, begin, and leave."""
         wanted: set[Remote] = set()
-        for target in self.worker.targets.by_hash.values():
+        targets = self.worker.targets
+        served = (*targets.by_hash.values(), *targets.workloads.values())
+        for target in (targets.pods, *served):
             for placed in target.chain.filters:
                 if isinstance(placed.filter, JwtFilter):
                     for slot in placed.filter.slots:
@@ -66,7 +68,7 @@ class Keeper:
                         assert source is not None
                         entry = self.entry(source)
                         slot.held = entry.held
-                        if source.cluster:
+                        if source.cluster and source.cluster in target.clusters:
                             entry.cluster = target.clusters[source.cluster]
                         wanted.add(source)
         for source in self.entries.keys() - wanted:

@@ -23,6 +23,7 @@ from deploy.standalone.control.routing import BackendRef, RouteRule, StreamRule
 from deploy.standalone.control.schedule import misfit
 from deploy.standalone.control.trafficapi import VirtualService
 from deploy.standalone.control.translate.plugins import plugin_name
+from deploy.standalone.control.translate.sight import PODS
 from deploy.standalone.control.translate.workloads import PodView
 from deploy.standalone.control.view import View
 
@@ -174,7 +175,8 @@ def plugin_rows(view: View) -> list[Row]:
         served = {
             key
             for key, ports in view.filters.items()
-            if any(each.name == name for made in ports.values() for each in made.http_filters)
+            for port, made in ports.items()
+            if port != PODS and any(each.name == name for each in made.http_filters)
         }
         rows.append(
             [
