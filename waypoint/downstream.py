@@ -13,7 +13,7 @@ from waypoint.layers.body import BodyReader, body_reader
 from waypoint.layers.headers import HEAD_LIMIT
 from waypoint.layers.http1 import END, find_head
 from waypoint.layers.render import kept_trailers
-from waypoint.layers.request import parse_request
+from waypoint.layers.request import Blocks, parse_request
 from waypoint.layers.response import ResponseHead
 from waypoint.plan import Keep, Plan, plan_request
 from waypoint.progress import Mark
@@ -32,9 +32,9 @@ class Downstream(Responder):
     """
 
     __slots__ = (
-        "active", "advancing", "body", "buffer", "caller", "closed", "deadline", "ended",
-        "exchange", "holds", "last_plan", "last_raw", "lingering", "mark", "memo", "number",
-        "paused_at", "searched", "target", "tick", "unsent", "write_paused",
+        "active", "advancing", "blocks", "body", "buffer", "caller", "closed", "deadline",
+        "ended", "exchange", "holds", "last_plan", "last_raw", "lingering", "mark", "memo",
+        "number", "paused_at", "searched", "target", "tick", "unsent", "write_paused",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
@@ -54,6 +54,7 @@ class Downstream(Responder):
         #: The last head with secrets: remembered here, never beside other clients'.
         self.last_raw = b""
         self.last_plan: Plan | None = None
+        self.blocks = Blocks()
         self.holds = 0
         self.write_paused = False
         #: When that began; and how far the request's body has come: see stalls.
@@ -222,7 +223,7 @@ class Downstream(Responder):
                 plan = None
         if plan is not None and plan.target is target:
             return plan
-        head = parse_request(raw)
+        head = parse_request(raw, self.blocks)
         plan = plan_request(
             head,
             target,

@@ -194,14 +194,7 @@ def decided(
     head = changed_head(head, opening.asked.request)
     if opening.reroute or table.reads_notes:
         route = table.match(head.request, source, drawn, opening.notes)
-    plan = routed(head, target, route, facts, http2=http2)
-    return plan._replace(
-        own=refused(opening.refusal, grpc=plan.grpc) if opening.refusal else plan.own,
-        gate=opening.gate,
-        keep=keep_opened(plan.keep, opening),
-        until=now + opening.seconds,
-        counts=opening.counts,
-    )
+    return routed(head, target, route, facts, http2=http2, opening=opening, now=now)
 
 
 def replanned(plan: Plan, asked: Asked, drawn: float, *, reroute: bool) -> Plan:
@@ -244,9 +237,16 @@ def refused(refusal: Refusal, *, grpc: bool) -> Own:
 
 
 def routed(
-    head: RequestHead, target: Target, route: Route | None, facts: Facts, *, http2: bool
+    head: RequestHead,
+    target: Target,
+    route: Route | None,
+    facts: Facts,
+    *,
+    http2: bool,
+    opening: Opening | None = None,
+    now: float = 0.0,
 ) -> Plan:
-    """The plan for a route, its filters aside."""
+    """The plan for a route; opening: what filters said of the request, now."""
     request = head.request
     grpc = is_grpc(head)
     own = own_answer(request, route, facts, grpc=grpc) if route is not None else None
@@ -265,13 +265,18 @@ def routed(
         mirrors = tuple(
             [(mirror, target.clusters[mirror.cluster]) for mirror in route.action.mirrors]
         )
+    keep = keep_of(target, route)
+    if opening is not None:
+        keep = keep_opened(keep, opening)
+        if opening.refusal is not None:
+            own = refused(opening.refusal, grpc=grpc)
     return Plan(
         target=target,
         head=head,
         route=route,
         ways=ways,
         own=own,
-        keep=keep_of(target, route),
+        keep=keep,
         http2=http2,
         needs_id=head.request_id is None,
         request_id=quoted(head.request_id),
@@ -290,6 +295,9 @@ def routed(
         ),
         agent=agent_part(head.forwarded_for, head.user_agent),
         authority=authority_part(request.authority),
+        gate=opening.gate if opening is not None else None,
+        until=now + opening.seconds if opening is not None else math.inf,
+        counts=opening.counts if opening is not None else (),
     )
 
 

@@ -69,10 +69,16 @@ class StepFilter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A filter at its place; enabled: where no override says otherwise."""
+    """A filter at its place; enabled: where no override says otherwise; step: it is asked
+    for each request anew.
+    """
 
     filter: HeadFilter | StepFilter
     enabled: bool = True
+    step: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", hasattr(self.filter, "begin"))
 
     def setting(self, overrides: Mapping[str, Any]) -> Any:
         """The route's override for it, DISABLED where it doesn't run."""
@@ -131,46 +137,46 @@ class Opening(NamedTuple):
         return self.asked.notes
 
 
-def is_step(found: HeadFilter | StepFilter) -> bool:
-    """Whether a filter is asked for each request anew."""
-    return hasattr(found, "begin")
-
-
 def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Opening:
     """Ask the filters at the front; overrides: the route's."""
-    opening = Opening(asked)
+    refusal = gate = None
+    changed = reroute = reads_connection = False
+    seconds = math.inf
+    counts: tuple[str, ...] = ()
     for index, placed in enumerate(chain.filters):
         setting = placed.setting(overrides)
         if setting == DISABLED:
             continue
-        asked = opening.asked._replace(override=setting)
         found = placed.filter
-        verdict = None if is_step(found) else found.decide(asked)  # type: ignore[union-attr]
+        verdict = None
+        if not placed.step:
+            own = asked if setting is None else asked._replace(override=setting)
+            verdict = found.decide(own)  # type: ignore[union-attr]
         if verdict is None or isinstance(verdict, Later):
-            gate = Gate(chain, index, opening.asked, overrides)
-            return opening._replace(gate=gate)
+            gate = Gate(chain, index, asked, overrides)
+            break
         verdict = checked(verdict)
-        opening = opening._replace(
-            seconds=min(
-                opening.seconds, math.inf if verdict.seconds is None else verdict.seconds
-            ),
-            reads_connection=opening.reads_connection
+        if verdict.seconds is not None:
+            seconds = min(seconds, verdict.seconds)
+        reads_connection = (
+            reads_connection
             or found.reads_connection  # type: ignore[union-attr]
-            or getattr(setting, "reads_connection", False),
-            counts=opening.counts + verdict.counts,
+            or getattr(setting, "reads_connection", False)
         )
+        counts += verdict.counts
         if isinstance(verdict, Refusal):
-            return opening._replace(refusal=verdict)
-        opening = opening._replace(
-            asked=passed(opening.asked, found.name, verdict),
-            changed=opening.changed or verdict.request is not None,
-            reroute=opening.reroute or verdict.reroute,
-        )
-    return opening
+            refusal = verdict
+            break
+        asked = passed(asked, found.name, verdict)
+        changed = changed or verdict.request is not None
+        reroute = reroute or verdict.reroute
+    return Opening(asked, refusal, changed, reroute, gate, seconds, reads_connection, counts)
 
 
 def passed(asked: Asked, name: str, verdict: Passed) -> Asked:
     """What the next filter sees."""
+    if verdict.request is None and verdict.notes is None:
+        return asked
     return asked._replace(
         request=reframed(verdict, asked.request),
         notes=with_notes(asked.notes or NO_NOTES, name, verdict.notes),

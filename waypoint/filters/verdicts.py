@@ -76,4 +76,7 @@ HeadVerdict = Passed | Refusal | Later
 
 def with_notes(notes: Notes, name: str, more: Notes | None) -> Notes:
     """Notes with what a filter adds."""
-    return notes if more is None else {**notes, name: {**notes.get(name, {}), **more}}
+    if more is None:
+        return notes
+    before = notes.get(name)
+    return {**notes, name: more if before is None else {**before, **more}}

@@ -15,6 +15,7 @@ from waypoint.layers.headers import (
     HOP_BY_HOP,
     NO_OPTIONS,
     TOKEN,
+    Field,
     body_length,
     connection_options,
     is_chunked,
@@ -45,6 +46,8 @@ READ = SECRET | HOP_BY_HOP | {
 #: What a Request's fields leave out: of one hop only, or told otherwise.
 DROPPED = HOP_BY_HOP | {b"host", b"transfer-encoding"}
 WEBSOCKET = b"websocket"
+#: Header lines are remembered up to so many bytes.
+LONGEST_BLOCK = 4096
 #: Sending these twice does what sending them once does (RFC 9110 section 9.2.2).
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
@@ -72,16 +75,56 @@ class RequestHead(NamedTuple):
     trailers: bool = False
 
 
-def parse_request(head: bytes) -> RequestHead:
-    """Read a head that ends with its empty line; raises MessageError."""
-    line = REQUEST_LINE.match(head)
-    if line is None:
-        raise bad_request("the request line breaks RFC 9112 section 3")
-    fields = split_fields(head[line.end() : -2])
-    method, target, major, minor = line.groups()
-    if (major, minor) != (b"1", b"1"):
-        raise unsupported_version(major, minor)
-    check_method(method)
+class Block(NamedTuple):
+    """The header lines of a request, read; they say the same whatever line is before them.
+
+    raw, fields: as they came; kept: as decisions see them; options: of Connection;
+    plain: nothing in them is for this hop only; upgrade: values of Upgrade, or None.
+    """
+
+    raw: bytes
+    fields: list[Field]
+    kept: tuple[Field, ...]
+    host: bytes
+    body: int
+    options: frozenset[bytes]
+    plain: bool
+    secret: bool
+    upgrade: list[bytes] | None
+    request_id: bytes | None
+    user_agent: bytes | None
+    forwarded_for: bytes | None
+    content_type: bytes | None
+    trailers: bool
+
+
+class Blocks:
+    """A connection's last header lines, from their second sighting on: clients mostly
+    send the same again, with another path.
+    """
+
+    __slots__ = ("block", "sighting")
+
+    def __init__(self) -> None:
+        self.block: Block | None = None
+        self.sighting = 0
+
+    def read(self, raw: bytes) -> Block:
+        """The lines, remembered or read; raises MessageError."""
+        block = self.block
+        if block is not None and block.raw == raw:
+            return block
+        block = parse_block(raw)
+        sighting = hash(raw)
+        same = sighting == self.sighting and len(raw) <= LONGEST_BLOCK
+        self.block = block if same else None
+        self.sighting = sighting
+        return block
+
+
+def parse_block(raw: bytes) -> Block:
+    """Read header lines, without the empty line after them; raises MessageError."""
+    fields = split_fields(raw)
     read: dict[bytes, list[bytes]] = {}
     lowered = []
     for name, value in fields:
@@ -93,29 +136,65 @@ def parse_request(head: bytes) -> RequestHead:
     host = sole_host(read.get(b"host", []))
     body = request_body(read)
     options = NO_OPTIONS
-    path = target if target[:1] == b"/" else origin_form(method, target, host)
-    upgrade = b""
     plain = read.keys().isdisjoint(HOP_BY_HOP)
     if not plain:
         options = connection_options(read.get(b"connection", []))
-        upgrade = asked_upgrade(method, body, options, read.get(b"upgrade"))
         lowered = [field for field in lowered if field[0] not in options]
-    if plain and path is target:
+    return Block(
+        raw=raw,
+        fields=fields,
+        kept=tuple(lowered),
+        host=host,
+        body=body,
+        options=options,
+        plain=plain,
+        secret=not read.keys().isdisjoint(SECRET),
+        upgrade=read.get(b"upgrade"),
+        request_id=None if b"x-request-id" in options else first(read, b"x-request-id"),
+        user_agent=first(read, b"user-agent"),
+        forwarded_for=first(read, b"x-forwarded-for"),
+        content_type=first(read, b"content-type"),
+        trailers=b"trailers" in list_items(read.get(b"te", [])),
+    )
+
+
+def parse_request(head: bytes, blocks: Blocks | None = None) -> RequestHead:
+    """Read a head that ends with its empty line; raises MessageError.
+
+    blocks: what is remembered of the connection that it came by.
+    """
+    line = REQUEST_LINE.match(head)
+    if line is None:
+        raise bad_request("the request line breaks RFC 9112 section 3")
+    method, target, major, minor = line.groups()
+    raw = head[line.end() : -2]
+    if (major, minor) != (b"1", b"1"):
+        # Header lines that are none go before: who knows what it is then.
+        split_fields(raw)
+        raise unsupported_version(major, minor)
+    check_method(method)
+    block = parse_block(raw) if blocks is None else blocks.read(raw)
+    path = target if target[:1] == b"/" else origin_form(method, target, block.host)
+    upgrade = b""
+    if not block.plain:
+        upgrade = asked_upgrade(method, block.body, block.options, block.upgrade)
+    if block.plain and path is target:
         forward = head[:-2]
     else:
-        forward = method + b" " + path + b" HTTP/1.1\r\n" + kept_fields(fields, options)
+        lines = kept_fields(block.fields, block.options)
+        forward = method + b" " + path + b" HTTP/1.1\r\n" + lines
     return RequestHead(
-        Request(method, b"http", host.lower(), path, tuple(lowered)),
-        body,
-        b"close" not in options,
-        not read.keys().isdisjoint(SECRET),
+        Request(method, b"http", block.host.lower(), path, block.kept),
+        block.body,
+        b"close" not in block.options,
+        block.secret,
         forward,
-        None if b"x-request-id" in options else first(read, b"x-request-id"),
-        first(read, b"user-agent"),
-        first(read, b"x-forwarded-for"),
-        first(read, b"content-type"),
+        block.request_id,
+        block.user_agent,
+        block.forwarded_for,
+        block.content_type,
         upgrade,
-        b"trailers" in list_items(read.get(b"te", [])),
+        block.trailers,
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from waypoint.errors import MessageError
 from waypoint.layers.headers import CHUNKED
-from waypoint.layers.request import RequestHead, parse_request
+from waypoint.layers.request import Blocks, RequestHead, parse_request
 
 HOST = b"Host: a\r\n"
 
@@ -278,3 +278,45 @@ def test_heads_with_secrets_say_so() -> None:
 def test_expectations_go_on() -> None:
     fields = HOST + b"Expect: 100-continue\r\nContent-Length: 1\r\n"
     assert b"Expect: 100-continue" in parse(b"PUT / HTTP/1.1", fields).forward
+
+
+def test_header_lines_are_remembered_from_their_second_sighting_on() -> None:
+    blocks = Blocks()
+    lines = b"Host: web\r\nX: a\r\n"
+    for path, known in ((b"/1", False), (b"/2", False), (b"/3", True), (b"/4", True)):
+        raw = b"GET " + path + b" HTTP/1.1\r\n" + lines + b"\r\n"
+        before = blocks.block
+        assert parse_request(raw, blocks) == parse_request(raw)
+        assert (blocks.block is before is not None) is known
+    other = b"POST /5 HTTP/1.1\r\nHost: web\r\nContent-Length: 1\r\n\r\n"
+    assert parse_request(other, blocks) == parse_request(other)
+    assert blocks.block is None
+
+
+def test_long_header_lines_are_read_each_time() -> None:
+    blocks = Blocks()
+    raw = b"GET / HTTP/1.1\r\nHost: web\r\nX: " + b"a" * 4096 + b"\r\n\r\n"
+    for _ in range(3):
+        assert parse_request(raw, blocks) == parse_request(raw)
+        assert blocks.block is None
+
+
+@pytest.mark.parametrize("line", ["GET / HTTP/1.1", "POST http://web/a HTTP/1.1", "G T"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Host: web",
+        "Host: web\r\nConnection: upgrade, x\r\nUpgrade: websocket\r\nX: a",
+        "Host : w",
+    ],
+)
+def test_remembered_or_not_the_same_is_read(line: str, lines: str) -> None:
+    blocks = Blocks()
+    raw = f"{line}\r\n{lines}\r\n\r\n".encode()
+    seen = []
+    for _ in range(4):
+        try:
+            seen.append(parse_request(raw, blocks))
+        except MessageError as error:
+            seen.append(str(error))
+    assert all(each == seen[0] for each in seen)

@@ -77,9 +77,15 @@ class Rules:
         """Whether one of the policies does."""
         return any(policy.reads_connection for policy in self.policies)
 
-    def result(self, asked: Asked) -> Result:
-        """What they say of a request."""
-        name = next((each.name for each in self.policies if each.holds(asked)), None)
+    def first(self, asked: Asked) -> str | None:
+        """The name of the policy that counts for a request; None: none holds."""
+        for policy in self.policies:
+            if policy.holds(asked):
+                return policy.name
+        return None
+
+    def result(self, name: str | None) -> Result:
+        """What it means that a policy counts."""
         allowed = self.action is Action.LOG or (name is not None) is (
             self.action is Action.ALLOW
         )
@@ -98,6 +104,10 @@ class Settings:
     prefix: str = ""
     shadow_prefix: str = ""
     reads_connection: bool = field(init=False)
+    #: Verdicts, by the policies that count for the shadow and for the enforced rules.
+    known: dict[tuple[str | None, str | None], Verdict] = field(
+        init=False, compare=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         sets = [rules for rules in (self.rules, self.shadow) if rules is not None]
@@ -106,17 +116,28 @@ class Settings:
 
     def decide(self, asked: Asked) -> Verdict:
         """What becomes of a request."""
+        key = (
+            None if self.shadow is None else self.shadow.first(asked),
+            None if self.rules is None else self.rules.first(asked),
+        )
+        verdict = self.known.get(key)
+        if verdict is None:
+            verdict = self.known[key] = self.verdict(*key)
+        return verdict
+
+    def verdict(self, shadowed: str | None, enforced: str | None) -> Verdict:
+        """What becomes of requests for which these policies count."""
         if self.rules is None and self.shadow is None:
             return PASSED
         notes: dict[str, object] = {}
         counts: list[str] = []
         if self.shadow is not None:
-            shadow = self.shadow.result(asked)
+            shadow = self.shadow.result(shadowed)
             note(notes, f"{self.shadow_prefix}shadow", shadow)
             counts.append(f"rbac.{self.shadow_prefix}shadow_{shadow.word}")
         if self.rules is None:
             return Passed(notes=notes, counts=tuple(counts))
-        found = self.rules.result(asked)
+        found = self.rules.result(enforced)
         note(notes, f"{self.prefix}enforced", found)
         if self.rules.action is Action.LOG:
             notes["access_log_hint"] = bool(found.policy)
