@@ -15,6 +15,8 @@ Member      an endpoint as its cluster has it: weight, priority, health
 Balance     who of a cluster's members gets the next request
 Upstream    an HTTP/1.1 connection to an endpoint; http2.upstream: by HTTP/2
 Worker      what all connections of the process share
+Filter      what may refuse, hold or change a request before it is routed (filters/)
+Pressure    whether this process holds too much, and what it does then (overload)
 Recorder    counts requests and connections, for Prometheus (metrics/)
 
 Pure, without I/O: layers/ (HTTP messages), http2.heads, decode/ and decode_cluster/

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from waypoint.access_log import NO_REQUEST
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
 from waypoint.holds import CONNECTING, FILTERS, PIPELINED, UPSTREAM
@@ -17,8 +16,6 @@ from waypoint.layers.request import Blocks, parse_request
 from waypoint.layers.response import ResponseHead
 from waypoint.plan import Keep, Plan, plan_request
 from waypoint.progress import Mark
-from waypoint.record import log_refusal
-from waypoint.replies import local_reply, plain_answer
 from waypoint.responder import Responder
 from waypoint.sockets import reset
 from waypoint.stalls import due_http1
@@ -291,10 +288,7 @@ class Downstream(Responder):
 
     def refuse(self, error: MessageError) -> None:
         """Answer what is no sound request, and close."""
-        reason = f"{error}\n".encode("latin-1", "replace")
-        reply, size = local_reply(plain_answer(error.status, reason))
-        log_refusal(self.worker, self.caller, NO_REQUEST, error, size)
-        self.transport.write(reply)
+        self.complain(self.caller, error)
         self.shut()
 
     # For the exchange

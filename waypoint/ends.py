@@ -1,7 +1,8 @@
 """The two ends that an exchange joins: few calls, the same whatever protocol is spoken.
 
 A client's side is an HTTP/1.1 connection (downstream) or an HTTP/2 stream
-(http2.downstream), an endpoint's side likewise (upstream, http2.upstream).
+(http2.downstream), or nobody's (unconnected); an endpoint's side is an HTTP/1.1 connection
+(upstream) or an HTTP/2 stream (http2.upstream).
 """
 
 from __future__ import annotations

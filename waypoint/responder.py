@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from waypoint.access_log import NO_REQUEST
+from waypoint.errors import MessageError
 from waypoint.handshake import accept_line
 from waypoint.layers.headers import CHUNKED, UNTIL_CLOSE, Field
 from waypoint.layers.render import UPGRADE_LINES, chunk, last_chunk, response_wire
 from waypoint.layers.response import ResponseHead, closing, response_of
-from waypoint.replies import Answer, local_reply
-from waypoint.worker import Worker
+from waypoint.record import log_refusal
+from waypoint.replies import Answer, local_reply, plain_answer
+from waypoint.worker import Caller, Worker
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
@@ -116,6 +119,13 @@ class Responder(asyncio.Protocol):
         self.chunking = False
         self.framed = False
         self.tunnelled = 0
+
+    def complain(self, caller: Caller, error: MessageError) -> None:
+        """Answer what is no sound request."""
+        reason = f"{error}\n".encode("latin-1", "replace")
+        reply, size = local_reply(plain_answer(error.status, reason))
+        log_refusal(self.worker, caller, NO_REQUEST, error, size)
+        self.transport.write(reply)
 
     def answer(self, exchange: Exchange, answer: Answer) -> bool:
         """Write an answer of our own, whole; whether keeps()."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waypoint.layers.headers import Field
-from waypoint.layers.response import ResponseHead
 from waypoint.replies import Answer
 from waypoint.stats import Stats
+from waypoint.unconnected import Unconnected
 from waypoint.worker import Caller
 
 if TYPE_CHECKING:
@@ -18,63 +17,22 @@ if TYPE_CHECKING:
 BEHIND = 1024 * 1024
 
 
-class Shadow:
+class Shadow(Unconnected):
     """Takes a response, and drops it."""
 
-    __slots__ = ("active", "behind", "caller", "holds", "paused", "stats")
-
-    raw = False
-    #: Envoy logs no copies either.
-    logged = False
+    __slots__ = ("behind", "holds", "stats")
 
     def __init__(self, caller: Caller, stats: Stats) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.stats = stats
-        self.active = False
-        self.paused = False
         self.holds = 0
         self.behind = 0
         stats.mirrored += 1
-
-    def received(self) -> int:
-        """Nobody asks."""
-        return 0
-
-    def keeps(self, exchange: Exchange) -> bool:
-        """There is no connection to keep."""
-        return True
-
-    def interim(self, head: ResponseHead) -> None:
-        """Drop it."""
-
-    def whole(self, exchange: Exchange, head: ResponseHead, data: bytes, length: int) -> bool:
-        """Drop it."""
-        return True
-
-    def respond(
-        self, exchange: Exchange, head: ResponseHead, first: bytes, *, raw: bool
-    ) -> None:
-        """Drop it."""
-
-    def respond_end(self, exchange: Exchange, head: ResponseHead) -> None:
-        """Drop it."""
-
-    def data(self, data: bytes, *, end: bool = False) -> None:
-        """Drop it."""
-
-    def trailers(self, fields: list[Field]) -> None:
-        """Drop it."""
-
-    def switch(self, exchange: Exchange, head: ResponseHead) -> None:
-        """Upgrades aren't copied."""
 
     def answer(self, exchange: Exchange, answer: Answer) -> bool:
         """Count that the copy got nowhere."""
         self.stats.mirrors_failed += 1
         return True
-
-    def cut(self, *, code: int) -> None:
-        """Drop it."""
 
     def hold(self, why: int) -> None:
         """The copy's endpoint is slow: the client isn't held up for it."""
@@ -95,6 +53,3 @@ class Shadow:
             return False
         self.stats.mirrors_failed += 1
         return True
-
-    def finished(self, *, keep: bool) -> None:
-        """The copy is over."""

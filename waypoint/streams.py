@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
-from google.protobuf.message import DecodeError
 
-from waypoint.decode.fields import only
+from waypoint.decode.fields import only, parsed
 from waypoint.errors import RouteError
 from waypoint.filters.rbac.decode import network_settings
 from waypoint.filters.rbac.engine import Settings
@@ -95,11 +94,7 @@ CLOSED = StreamTable({}, (), None)
 
 def decode_streams(value: bytes) -> StreamTable:
     """A Listener's bytes as a table; raises RouteError naming what can't be honoured."""
-    message = listener_pb2.Listener()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise RouteError(f"no Listener: {error}") from error
+    message = parsed(listener_pb2.Listener, value)
     only(message, LISTENER, "")
     named: dict[str, StreamChain] = {}
     default: StreamChain | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.attacks.rig import (  # fmt: skip
+from tests.attacks.rig import (
     MIB,
     Gate,
     besieged,

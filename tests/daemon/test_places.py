@@ -154,7 +154,7 @@ def test_a_range_with_a_waypoint_by_address_follows_it() -> None:
 
 
 def kernel_finds(desired: Desired, pod: Pod, text: str) -> int:
-    """What the programs find at an address: the order of the brief's look-ups."""
+    """What the programs find at an address, in the order of their look-ups."""
     exact = addresses(desired.content.addresses)
     by_range = ranges(desired.content.ranges)
     address = mapped(ip(text))

@@ -21,6 +21,18 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
     return first, [(name.lower(), value.strip(" \t")) for name, _, value in pairs]
 
 
+async def read_response(
+    reader: asyncio.StreamReader, *, bodiless: bool = False
+) -> tuple[int, list[tuple[str, str]], bytes]:
+    """A response's status, header fields and body, whose length it tells; bodiless: to HEAD."""
+    head = await read_head(reader)
+    assert head is not None
+    line, fields = head
+    length = int(dict(fields).get("content-length", "0"))
+    body = b"" if bodiless else await reader.readexactly(length)
+    return int(line.split(" ")[1]), fields, body
+
+
 def answer(cluster: str, head: Head) -> bytes:
     """A request as JSON; each x-answer field is a field of the response."""
     line, fields = head

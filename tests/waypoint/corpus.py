@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
+
+from tests.waypoint.draws import Draws
 
 Json = dict[str, Any]
 
@@ -48,17 +49,8 @@ ANSWERS = ("x-r: 1", "X-R: 2", "x-s: long", "server: origin", "access-control-al
 ORIGINS = ("http://a.test", "https://b.test", "null", "http://evil.test")
 
 
-class Corpus:
+class Corpus(Draws):
     """Draws of one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-
-    def some(self, chance: float) -> bool:
-        return self.rng.random() < chance
-
-    def pick(self, choices: Any) -> Any:
-        return self.rng.choice(choices)
 
     def path(self, longest: int = 3) -> str:
         return "".join(f"/{self.pick(SEGMENTS)}" for _ in range(self.rng.randint(1, longest)))

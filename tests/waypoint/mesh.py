@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
 )
 from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
 from waypoint.clusters import Clusters
@@ -109,6 +111,13 @@ def filters(name: str, *configured: Message, port: int = HTTP_PORT) -> Extension
         entry = manager.http_filters.add(name=message.DESCRIPTOR.full_name)
         entry.typed_config.Pack(message)
     return Extension(title, FILTERS_URL, manager.SerializeToString())
+
+
+def override(name: str, message: Message) -> dict[str, Any]:
+    """A route's own settings for a filter, by its name."""
+    wrapped = AnyMessage()
+    wrapped.Pack(message)
+    return {"typed_per_filter_config": {name: json_format.MessageToDict(wrapped)}}
 
 
 def host(*entries: dict[str, object], domains: tuple[str, ...] = ("*",)) -> dict[str, object]:

@@ -15,7 +15,7 @@ import pytest
 from envoy.config.route.v3 import route_pb2
 from google.protobuf import json_format
 
-from tests.support.echo import Head, echoes, read_head
+from tests.support.echo import echoes, read_response
 from tests.support.envoy import bootstrap, cluster, envoy, http_listener, refusal
 from tests.waypoint.corpus import CLUSTERS, Corpus
 from waypoint.decode import decode_table
@@ -129,15 +129,8 @@ class Client:
 
     async def ask(self, raw: bytes) -> Outcome:
         self.writer.write(raw)
-        head = await read_head(self.reader)
-        assert head is not None
-        return await self.outcome(head, bodiless=raw.startswith(b"HEAD "))
-
-    async def outcome(self, head: Head, *, bodiless: bool) -> Outcome:
-        line, fields = head
-        status = int(line.split(" ")[1])
-        length = int(dict(fields).get("content-length", "0"))
-        body = b"" if bodiless else await self.reader.readexactly(length)
+        bodiless = raw.startswith(b"HEAD ")
+        status, fields, body = await read_response(self.reader, bodiless=bodiless)
         upstream = None
         if body.startswith(b"{"):
             told = json.loads(body)

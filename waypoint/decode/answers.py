@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envoy.config.route.v3 import route_components_pb2
 
-from waypoint.decode.fields import only, path_text, text
+from waypoint.decode.fields import final_status, only, path_text, text
 from waypoint.decode.rewrites import path_rewrite
 from waypoint.errors import RouteError
 from waypoint.routing.actions import DirectResponse, Redirect
@@ -45,11 +45,10 @@ def direct_response(
 ) -> DirectResponse:
     """Decode a DirectResponseAction with an inline body of up to limit bytes."""
     only(message, {"status", "body"}, at)
-    if not 200 <= message.status < 600:
-        raise RouteError(f"{at}status {message.status} is not in 200…599")
+    status = final_status(message.status, f"{at}status")
     body = message.body
     only(body, {"inline_string", "inline_bytes"}, f"{at}body.")
     content = body.inline_bytes or body.inline_string.encode()
     if len(content) > limit:
         raise RouteError(f"{at}body has {len(content)} bytes, more than {limit}")
-    return DirectResponse(message.status, content)
+    return DirectResponse(status, content)

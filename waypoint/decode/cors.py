@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
-from google.protobuf.message import DecodeError
 
-from waypoint.decode.fields import each, fraction, only, text
+from waypoint.decode.fields import each, fraction, only, parsed, text
 from waypoint.decode.text import string_match
 from waypoint.errors import RouteError
 from waypoint.routing.cors import Cors
@@ -31,11 +30,7 @@ def filter_policy(configs: Mapping[str, Any], at: str) -> CorsPolicy | None:
         return None
     if value.type_url != TYPE_URL:
         raise RouteError(f"{where} ({value.type_url}) is not supported")
-    policy = CorsPolicy()
-    try:
-        policy.ParseFromString(value.value)
-    except DecodeError as error:
-        raise RouteError(f"{where}: {error}") from error
+    policy = parsed(CorsPolicy, value.value, f"{where}: ")
     only(policy, POLICY, f"{where}.")
     return policy
 

@@ -72,6 +72,22 @@ def bounded(value: float, least: float, most: float, name: str) -> None:
         raise RouteError(f"{name} {value} is not in {least}…{most}")
 
 
+def final_status(code: int, name: str) -> int:
+    """A status that a response can have; raises RouteError for others."""
+    bounded(code, 200, 599, name)
+    return code
+
+
+def parsed(kind: type[M], value: bytes, at: str = "") -> M:
+    """A message from its bytes; raises RouteError where they are none."""
+    message = kind()
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise RouteError(f"{at}not a {kind.DESCRIPTOR.name}: {error}") from error
+    return message
+
+
 def unpacked(value: AnyMessage, kind: type[M], at: str) -> M:
     """The message that an Any holds; raises RouteError where it holds another."""
     message = kind()

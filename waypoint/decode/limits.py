@@ -1,13 +1,16 @@
-"""What a request counts as for rate limits: Envoy's RateLimit of routes."""
+"""What a request counts as for rate limits: Envoy's RateLimit of routes, and what its
+filters of both sorts say alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from waypoint.decode.fields import each, header_name, only
+from waypoint.decode.fields import bounded, each, header_name, only
 from waypoint.decode.match import header_match, query_match
 from waypoint.errors import RouteError
+from waypoint.filters.descriptors import HostLimits
 from waypoint.routing.limits import (
     DestinationCluster,
     GenericKey,
@@ -40,12 +43,38 @@ def rate_limits(messages: Iterable[Any], at: str) -> tuple[RateLimit, ...]:
 def rate_limit(message: Any, at: str) -> RateLimit:
     """Decode a RateLimit."""
     only(message, LIMIT, at)
-    stage = message.stage.value
-    if stage > MOST_STAGE:
-        raise RouteError(f"{at}stage {stage} is above {MOST_STAGE}")
+    stage = bounded_stage(message.stage.value, at)
     if not message.actions:
         raise RouteError(f"{at}actions is empty")
     return RateLimit(each(message.actions, f"{at}actions", action), stage, hits(message, at))
+
+
+def bounded_stage(stage: int, at: str) -> int:
+    """The stage of a limit, or of a filter; raises RouteError for one that none has."""
+    bounded(stage, 0, MOST_STAGE, f"{at}stage")
+    return stage
+
+
+def host_limits(value: int, at: str) -> HostLimits:
+    """A filter's ``vh_rate_limits``; raises RouteError."""
+    try:
+        return HostLimits(value)
+    except ValueError as error:
+        raise RouteError(f"{at}vh_rate_limits {value} is not known here") from error
+
+
+def refusal_status(message: Any, at: str) -> int:
+    """A refusal's status: 429 unless another one of 400 and more is set, as with Envoy."""
+    only(message, {"code"}, at)
+    code: int = message.code
+    bounded(code, 0, 599, f"{at}code")
+    return code if code >= 400 else 429
+
+
+def tells_limits(value: int, at: str) -> bool:
+    """Whether responses say how much is left, by ``enable_x_ratelimit_headers``."""
+    bounded(value, 0, 1, f"{at}enable_x_ratelimit_headers")
+    return bool(value)
 
 
 def hits(message: Any, at: str) -> int | None:

@@ -7,18 +7,11 @@ from typing import Any
 from envoy.config.route.v3 import route_components_pb2
 
 from waypoint.decode.fields import each, fraction, only
+from waypoint.decode.notes import note_match, path_of
 from waypoint.decode.text import regex_match, string_match
 from waypoint.errors import RouteError
 from waypoint.routing.conditions import HeaderMatch, Match, QueryMatch
-from waypoint.routing.notes import (
-    HasOne,
-    IsBool,
-    IsOne,
-    IsPresent,
-    IsText,
-    NoteMatch,
-    ValueMatch,
-)
+from waypoint.routing.notes import NoteMatch
 from waypoint.routing.source import SourceMatch
 from waypoint.routing.text import Kind, TextMatch
 
@@ -32,8 +25,6 @@ HEADER = {
     "treat_missing_header_as_empty",
 }  # fmt: skip
 QUERY = {"name", "string_match", "present_match"}
-VALUE = {"string_match", "bool_match", "present_match", "list_match", "or_match"}
-METADATA = {"filter", "path", "value", "invert"}
 #: The dynamic metadata that no filter has: who sends the request.
 SOURCE = "tandem.io/source"
 
@@ -128,50 +119,17 @@ def query_match(message: route_components_pb2.QueryParameterMatcher, at: str) ->
 
 def metadata_match(message: Any, at: str) -> SourceMatch | NoteMatch:
     """Decode a MetadataMatcher: of who asks, or of what a filter found out."""
-    only(message, METADATA, at)
-    for i, segment in enumerate(message.path):
-        only(segment, {"key"}, f"{at}path[{i}].")
-    if message.filter == SOURCE:
-        return source_match(message, at)
-    if not message.filter or not message.path:
-        raise RouteError(f"{at}filter and path: both are needed")
-    return NoteMatch(
-        message.filter,
-        tuple(segment.key for segment in message.path),
-        value_match(message.value, f"{at}value."),
-        message.invert,
-    )
-
-
-def value_match(message: Any, at: str) -> ValueMatch:
-    """Decode a ValueMatcher."""
-    only(message, VALUE, at)
-    match message.WhichOneof("match_pattern"):
-        case "string_match":
-            return IsText(string_match(message.string_match, f"{at}string_match."))
-        case "bool_match":
-            return IsBool(message.bool_match)
-        case "present_match":
-            return IsPresent(message.present_match)
-        case "list_match":
-            only(message.list_match, {"one_of"}, f"{at}list_match.")
-            return HasOne(value_match(message.list_match.one_of, f"{at}list_match.one_of."))
-        case "or_match":
-            inner, where = message.or_match, f"{at}or_match."
-            only(inner, {"value_matchers"}, where)
-            return IsOne(each(inner.value_matchers, f"{where}value_matchers", value_match))
-        case _:
-            raise RouteError(f"{at}match_pattern is missing")
+    return source_match(message, at) if message.filter == SOURCE else note_match(message, at)
 
 
 def source_match(message: Any, at: str) -> SourceMatch:
     """Decode a match of who asks: ``namespace``, or ``labels`` and a label's name."""
+    path = path_of(message, at)
     only(message.value, {"string_match"}, f"{at}value.")
     match = string_match(message.value.string_match, f"{at}value.string_match.")
-    match [segment.key for segment in message.path]:
-        case ["namespace"]:
+    match path:
+        case ("namespace",):
             return SourceMatch(match, None, message.invert)
-        case ["labels", label]:
+        case ("labels", label):
             return SourceMatch(match, label, message.invert)
-        case path:
-            raise RouteError(f"{at}path {path} is neither namespace nor labels and a name")
+    raise RouteError(f"{at}path {list(path)} is neither namespace nor labels and a name")

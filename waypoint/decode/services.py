@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from envoy.config.core.v3.config_source_pb2 import AUTO, V2, V3
+
 from waypoint.decode.fields import each, header_name, only, seconds, text
 from waypoint.errors import RouteError
 from waypoint.filters.unary import GrpcService
@@ -26,6 +28,13 @@ def grpc_service(message: Any, default: float, at: str) -> GrpcService:
         limit(message, default, at),
         each(message.initial_metadata, f"{at}initial_metadata", header),
     )
+
+
+def only_v3(version: int, at: str) -> None:
+    """Raise RouteError where a server is to be asked in another version than Envoy's v3."""
+    if version not in {AUTO, V3}:
+        shown = "V2" if version == V2 else version
+        raise RouteError(f"{at}transport_api_version {shown} is not V3")
 
 
 def limit(message: Any, default: float, at: str) -> float:

@@ -8,12 +8,11 @@ from typing import Any
 
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
-from google.protobuf.message import DecodeError
 
 from waypoint.decode import edits
 from waypoint.decode.answers import direct_response, redirect
 from waypoint.decode.cors import cors, filter_policy
-from waypoint.decode.fields import each, only
+from waypoint.decode.fields import each, only, parsed
 from waypoint.decode.forward import Inherited, forward, mirrors
 from waypoint.decode.limits import rate_limits
 from waypoint.decode.match import route_match
@@ -72,11 +71,7 @@ def decode_table(value: bytes, kinds: Kinds = NO_KINDS) -> RouteTable:
 
     kinds: the filters that routes may have settings for.
     """
-    message = route_pb2.RouteConfiguration()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise RouteError(f"not a RouteConfiguration: {error}") from error
+    message = parsed(route_pb2.RouteConfiguration, value)
     only(message, CONFIGURATION, "")
     limit = DIRECT_BODY_LIMIT
     if message.HasField("max_direct_response_body_size_bytes"):

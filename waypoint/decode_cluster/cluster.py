@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
 from waypoint.cluster_settings import NO_LABELS, ClusterSettings, HttpSettings, Keepalive
-from waypoint.decode.fields import bounded, only, seconds, unpacked, wrapped
+from waypoint.decode.fields import bounded, only, parsed, seconds, unpacked, wrapped
 from waypoint.decode_cluster.balancing import locality_setting, panic, policy
 from waypoint.decode_cluster.health import health_check
 from waypoint.decode_cluster.http import http_settings
@@ -41,11 +40,7 @@ MOST_SECONDS = 1 << 31
 
 def decode_cluster(value: bytes) -> ClusterSettings:
     """Decode a serialized Cluster; raises RouteError."""
-    message = Cluster()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise RouteError(f"not a Cluster: {error}") from error
+    message = parsed(Cluster, value)
     only(message, CLUSTER, "")
     if message.WhichOneof("cluster_discovery_type") == "type" and message.type not in TYPES:
         raise RouteError(f"type {message.type} is not supported")

@@ -6,14 +6,13 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from waypoint.filters.verdicts import PASSED, Asked, Refusal, Verdict
+from waypoint.filters.verdicts import PASSED, TOO_LARGE, Asked, Verdict
 
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage
 
 #: What a request's body may be told to be held back for at most: it stays in memory.
 MOST = 64 * 1024 * 1024
-TOO_LARGE = Refusal(413, b"Payload Too Large", "request_payload_too_large")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from waypoint.filters.admission import NO_ADMISSION, Admission
 from waypoint.filters.soundness import checked, reframed
 from waypoint.filters.verdicts import (
-    NO_NOTES,
     Asked,
     HeadVerdict,
     Later,
-    Notes,
     Passed,
     Refusal,
     Verdict,
     with_notes,
 )
+from waypoint.routing.notes import NO_NOTES, Notes
 
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage

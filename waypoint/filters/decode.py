@@ -13,7 +13,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from google.protobuf.message import DecodeError
 
-from waypoint.decode.fields import each, only
+from waypoint.decode.fields import each, only, parsed
 from waypoint.errors import RouteError
 from waypoint.filters.admission import Admission, ClientCert
 from waypoint.filters.chain import Chain, Placed
@@ -57,11 +57,7 @@ def decode_chain(value: bytes, kinds: Kinds) -> Chain:
 
     kinds: the filters that there are.
     """
-    message = pb.HttpConnectionManager()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise RouteError(f"not an HttpConnectionManager: {error}") from error
+    message = parsed(pb.HttpConnectionManager, value)
     only(message, MANAGER, "")
     placed = each(message.http_filters, "http_filters", lambda f, at: read_filter(f, at, kinds))
     filters = tuple(found for found in placed if found is not None)
@@ -104,7 +100,7 @@ def read_filter(message: Any, at: str, kinds: Kinds) -> Placed | None:
     try:
         built = kinds[kind].build(message.name, message.typed_config.value, where)
     except DecodeError as error:
-        raise RouteError(f"{where}: not a {kind}: {error}") from error
+        raise RouteError(f"{at}typed_config: not a {kind}: {error}") from error
     # What does nothing by itself stands only where a route says otherwise.
     inert = getattr(built, "inert", False)
     return Placed(built, enabled=not message.disabled and not inert)

@@ -11,7 +11,7 @@ from enum import IntEnum
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
-from waypoint.filters.verdicts import Asked, Notes
+from waypoint.filters.verdicts import Asked
 from waypoint.routing.actions import Forward
 from waypoint.routing.conditions import parse_query
 from waypoint.routing.limits import (
@@ -25,6 +25,7 @@ from waypoint.routing.limits import (
     RequestHeader,
     ValueMatch,
 )
+from waypoint.routing.notes import Notes
 from waypoint.routing.table import Route
 from waypoint.routing.templates import Facts
 

@@ -17,6 +17,7 @@ from waypoint.layers.response import ResponseHead, response_of
 from waypoint.messages import Request
 from waypoint.plan import inner_plan
 from waypoint.replies import Answer
+from waypoint.unconnected import Unconnected
 
 if TYPE_CHECKING:
     from waypoint.worker import Caller, Worker
@@ -34,36 +35,18 @@ class Answered(NamedTuple):
     trailers: tuple[Field, ...]
 
 
-class Inquirer:
+class Inquirer(Unconnected):
     """The client's side of an inquiry: collects the response."""
 
-    __slots__ = (
-        "active", "body", "caller", "done", "head", "last", "limit", "paused",
-    )  # fmt: skip
-
-    raw = False
-    logged = False
+    __slots__ = ("body", "done", "head", "last", "limit")
 
     def __init__(self, caller: Caller, done: asyncio.Future[Answered], limit: int) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.done = done
         self.limit = limit
-        self.active = False
-        self.paused = False
         self.head: ResponseHead | None = None
         self.body = bytearray()
         self.last: tuple[Field, ...] = ()
-
-    def received(self) -> int:
-        """Nobody asks."""
-        return 0
-
-    def keeps(self, exchange: Exchange) -> bool:
-        """There is no connection to keep."""
-        return True
-
-    def interim(self, head: ResponseHead) -> None:
-        """Drop it."""
 
     def whole(self, exchange: Exchange, head: ResponseHead, data: bytes, length: int) -> bool:
         """Take all of it."""
@@ -92,9 +75,6 @@ class Inquirer:
         """Take the trailers."""
         self.last = tuple(fields)
 
-    def switch(self, exchange: Exchange, head: ResponseHead) -> None:
-        """Nobody asked for it."""
-
     def answer(self, exchange: Exchange, answer: Answer) -> bool:
         """No endpoint answered."""
         self.fail(answer.body.decode("utf-8", "replace").strip() or f"status {answer.status}")
@@ -103,12 +83,6 @@ class Inquirer:
     def cut(self, *, code: int) -> None:
         """The response broke off."""
         self.fail("the answer broke off")
-
-    def hold(self, why: int) -> None:
-        """All there is of the request is there."""
-
-    def release(self, why: int) -> None:
-        """All there is of the request is there."""
 
     def fail(self, reason: str) -> None:
         """There is no answer."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from waypoint.filters.verdicts import Asked
     from waypoint.plan import Plan
 
+#: Left out where a body's length is known no more.
 LENGTH = frozenset({b"content-length"})
 
 

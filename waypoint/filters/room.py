@@ -1,15 +1,18 @@
-"""How much may be going on at once."""
+"""How many questions a filter may ask at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+#: Questions of one filter at a time; beyond that, there is no answer.
+MOST = 1024
 
 
 @dataclass(slots=True, eq=False)
 class Room:
     """Room for so many at a time."""
 
-    limit: int
+    limit: int = MOST
     taken: int = 0
 
     def take(self) -> bool:

@@ -6,6 +6,7 @@ What filters add may come from servers they ask, or from people's own code.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from waypoint.filters.verdicts import Passed, Refusal, Verdict
 from waypoint.layers.headers import HOP_BY_HOP, TOKEN
@@ -41,7 +42,7 @@ def sound(request: Request) -> bool:
     )
 
 
-def sound_fields(fields: tuple[Field, ...]) -> bool:
+def sound_fields(fields: Iterable[Field]) -> bool:
     """Whether fields are lines of a head each."""
     return all(NAME.fullmatch(name) and VALUE.fullmatch(value) for name, value in fields)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from waypoint.errors import InquiryError
 from waypoint.filters.inquiry import Answered, inquire
@@ -13,6 +15,7 @@ from waypoint.messages import Field, Request
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage
 
+M = TypeVar("M", bound=Message)
 #: A message's prefix: whether it is compressed, and its length.
 PREFIX = struct.Struct(">BL")
 
@@ -34,7 +37,9 @@ async def call(passage: Passage, service: GrpcService, path: bytes, message: byt
     exchange = passage.exchange
     cluster = exchange.plan.target.clusters[service.cluster]
     if cluster.http2 is False:
-        raise InquiryError(f"{service.cluster} doesn't say that it speaks gRPC or HTTP/2")
+        raise InquiryError(
+            f"{service.cluster} doesn't say that it speaks gRPC or HTTP/2: name its port grpc"
+        )
     fields = (
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
@@ -52,6 +57,16 @@ async def call(passage: Passage, service: GrpcService, path: bytes, message: byt
         http2=True,
     )
     return message_of(answer)
+
+
+def read_message(kind: type[M], value: bytes) -> M:
+    """An answer's message; raises InquiryError where it is another."""
+    message = kind()
+    try:
+        message.ParseFromString(value)
+    except DecodeError as error:
+        raise InquiryError(f"the answer is no {kind.DESCRIPTOR.name}: {error}") from error
+    return message
 
 
 def message_of(answer: Answered) -> bytes:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from waypoint.messages import Field, Request
 from waypoint.routing import Facts, Source
-
-#: By filter: what it found out about a request, JSON-able (Envoy's dynamic metadata).
-Notes = Mapping[str, Any]
-NO_NOTES: Notes = {}
+from waypoint.routing.notes import NO_NOTES, Notes
 
 
 class Asked(NamedTuple):
@@ -70,6 +67,8 @@ class Later(NamedTuple):
 
 
 PASSED = Passed()
+#: The body has more bytes than a filter may wait for.
+TOO_LARGE = Refusal(413, b"Payload Too Large", "request_payload_too_large")
 Verdict = Passed | Refusal
 HeadVerdict = Passed | Refusal | Later
 

@@ -1,4 +1,4 @@
-"""What a route asks of what filters found out: Envoy's matchers of dynamic metadata."""
+"""What is asked of what filters found out: Envoy's matchers of dynamic metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from waypoint.routing.text import TextMatch
 
-#: By filter: what it found out.
+#: By filter: what it found out about a request, JSON-able (Envoy's dynamic metadata).
 Notes = Mapping[str, Any]
 NO_NOTES: Notes = {}
 #: What isn't there, unlike what is null.
@@ -44,17 +44,48 @@ class IsBool:
 
 
 @dataclass(frozen=True, slots=True)
+class IsNull:
+    """Null."""
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is that."""
+        return value is None
+
+    def __str__(self) -> str:
+        return "is null"
+
+
+@dataclass(frozen=True, slots=True)
+class IsNumber:
+    """A number from start on and below end; both equal: that one."""
+
+    start: float
+    end: float
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is that."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return value == self.start or self.start <= value < self.end
+
+    def __str__(self) -> str:
+        if self.start == self.end:
+            return f"is {self.start:g}"
+        return f"is from {self.start:g} on and below {self.end:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class IsPresent:
-    """Anything, or, where it isn't wanted, nothing."""
+    """Any value at all; wanted False: nothing satisfies it, as in Envoy."""
 
     wanted: bool
 
     def accepts(self, value: Any) -> bool:
         """Whether there is a value."""
-        return (value is not ABSENT) is self.wanted
+        return self.wanted and value is not ABSENT
 
     def __str__(self) -> str:
-        return "is there" if self.wanted else "is not there"
+        return "is there" if self.wanted else "is never so"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +96,7 @@ class HasOne:
 
     def accepts(self, value: Any) -> bool:
         """Whether a value is that."""
-        return isinstance(value, list) and any(map(self.match.accepts, value))
+        return isinstance(value, list | tuple) and any(map(self.match.accepts, value))
 
     def __str__(self) -> str:
         return f"has one that {self.match}"
@@ -85,7 +116,7 @@ class IsOne:
         return " or ".join(map(str, self.matches))
 
 
-ValueMatch = IsText | IsBool | IsPresent | HasOne | IsOne
+ValueMatch = IsText | IsBool | IsNull | IsNumber | IsPresent | HasOne | IsOne
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ pod         something for the runner to run: a Pod, or one of a Deployment
 status      what the runner says of a pod: addresses, phase, readiness
 host        a ServiceEntry's: a service of the mesh; outside: a workload that no pod is
 names       what the host names of ServiceEntries stand for, asked again and again
+mesh        MeshConfig: what holds everywhere, and the servers that policies may name
+plug-in     a PythonFilter: code that waypoints have beside their own filters
 resource    an Address or a policy of the xDS stream: name, content hash, bytes
 view        everything derived from one catalog and one set of statuses
 engine      the one owner of state: inputs in, the next view out

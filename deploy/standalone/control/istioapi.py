@@ -1,4 +1,6 @@
-"""Istio's objects as frozen values, as far as a mesh at L4 has use for them."""
+"""Istio's policies, services and workloads as frozen values, as far as a mesh has use for
+them.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,14 @@ class Action(StrEnum):
 Attributes = Mapping[str, tuple[str, ...]]
 
 
+def positive(field: str) -> str:
+    """A field without its ``not``."""
+    if not field.startswith("not"):
+        return field
+    rest = field.removeprefix("not")
+    return rest[0].lower() + rest[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """An attribute that must have one of the values, and none of not_values."""
@@ -56,7 +66,7 @@ class PolicyRule:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationPolicy:
-    """Who may connect. selector: {} for all workloads of the namespace.
+    """Who may do what. selector: {} for all workloads of the namespace.
 
     targets: what it is attached to instead; only waypoints serve those. provider: whom
     a CUSTOM one has asked.

@@ -7,7 +7,16 @@ import pytest
 from tests.waypoint.decode.messages import sole
 from waypoint.errors import RouteError
 from waypoint.routing.conditions import Fraction, Match
-from waypoint.routing.notes import HasOne, IsBool, IsOne, IsPresent, IsText, NoteMatch
+from waypoint.routing.notes import (
+    HasOne,
+    IsBool,
+    IsNull,
+    IsNumber,
+    IsOne,
+    IsPresent,
+    IsText,
+    NoteMatch,
+)
 from waypoint.routing.source import SourceMatch
 from waypoint.routing.text import Kind, TextMatch
 
@@ -58,10 +67,9 @@ def test_sources() -> None:
 @pytest.mark.parametrize(
     ("wanted", "named"),
     [
-        (metadata("namespace", filter=""), "filter and path: both are needed"),
-        (metadata(filter="x"), "filter and path: both are needed"),
+        (metadata("namespace", filter=""), "filter or path is empty"),
+        (metadata(filter="x"), "filter or path is empty"),
         (metadata("a", filter="x", value={}), "match_pattern is missing"),
-        (metadata("a", filter="x", value={"null_match": {}}), "null_match"),
         (metadata("a", filter="x", value={"list_match": {}}), "one_of.match_pattern"),
         (metadata("labels"), "path"),
         (metadata("labels", "a", "b"), "path"),
@@ -95,6 +103,9 @@ def test_what_filters_found() -> None:
         metadata("payload", "groups", filter="jwt", value=either),
         metadata("a", filter="x", value={"bool_match": True}, invert=True),
         metadata("a", filter="x", value={"present_match": True}),
+        metadata("a", filter="x", value={"null_match": {}}),
+        metadata("a", filter="x", value={"double_match": {"exact": 2}}),
+        metadata("a", filter="x", value={"double_match": {"range": {"start": 1, "end": 3}}}),
     ]
     assert match(dynamic_metadata=wanted).notes == (
         NoteMatch(
@@ -102,4 +113,7 @@ def test_what_filters_found() -> None:
         ),
         NoteMatch("x", ("a",), IsBool(True), invert=True),
         NoteMatch("x", ("a",), IsPresent(True)),
+        NoteMatch("x", ("a",), IsNull()),
+        NoteMatch("x", ("a",), IsNumber(2, 2)),
+        NoteMatch("x", ("a",), IsNumber(1, 3)),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
+
+from tests.waypoint.draws import Draws
 
 Json = dict[str, Any]
 RBAC = "envoy.filters.http.rbac"
@@ -72,17 +73,8 @@ CLAIMS = (
 )  # fmt: skip
 
 
-class Policies:
+class Policies(Draws):
     """Draws of one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-
-    def some(self, chance: float) -> bool:
-        return self.rng.random() < chance
-
-    def pick(self, choices: Any) -> Any:
-        return self.rng.choice(choices)
 
     def manager(self) -> Json:
         """A connection manager's fields: one or two RBAC filters, and how paths are read."""

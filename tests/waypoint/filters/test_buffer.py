@@ -15,7 +15,7 @@ from tests.waypoint.mesh import Mesh, filters, host, routes, running, service, t
 from tests.waypoint.wire import Peer, client, ok, request, upstream
 from waypoint.errors import RouteError
 from waypoint.filters.buffer import MOST
-from waypoint.filters.decode_buffer import build, per_route
+from waypoint.filters.decode_buffer import build, override
 
 BUFFER = pb.Buffer(max_request_bytes=UInt32Value(value=10))
 
@@ -105,8 +105,8 @@ async def test_streams_are_counted() -> None:
 @pytest.mark.parametrize("size", [0, MOST + 1])
 def test_bounds_out_of_range_are_named(size: int) -> None:
     message = pb.Buffer(max_request_bytes=UInt32Value(value=size))
-    with pytest.raises(RouteError, match=f"at.max_request_bytes {size} is not from 1 to"):
+    with pytest.raises(RouteError, match=f"at.max_request_bytes {size} is not in 1…"):
         build("b", message.SerializeToString(), "at.")
     nested = pb.BufferPerRoute(buffer=message)
     with pytest.raises(RouteError, match=r"at.buffer.max_request_bytes"):
-        per_route(nested.SerializeToString(), "at.")
+        override(nested.SerializeToString(), "at.")

@@ -192,7 +192,7 @@ def test_a_virtual_hosts_limits(
         ({"actions": []}, "actions is empty"),
         ({"actions": [{}]}, "action_specifier is missing"),
         ({"actions": [{"source_cluster": {}}]}, "source_cluster () is not supported"),
-        ({"actions": [{"remote_address": {}}], "stage": 11}, "stage 11 is above 10"),
+        ({"actions": [{"remote_address": {}}], "stage": 11}, "stage 11 is not in 0…10"),
         (
             {"actions": [{"remote_address": {}}], "hits_addend": {"format": "%A%"}},
             "hits_addend.format",

@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf import json_format
 
-from tests.support.echo import echoes, read_head
+from tests.support.echo import echoes, read_response
 from tests.support.envoy import EXTENSIONS, bootstrap, cluster, envoy, http_listener
 from tests.waypoint.filters.policies import CLIENTS, PAYLOAD, RBAC, Json, Policies
 from waypoint.filters.admission import admit
@@ -148,10 +148,8 @@ class Client:
             )
         reader, writer = self.streams
         writer.write(raw)
-        head = await read_head(reader)
-        assert head is not None
-        status, fields = int(head[0].split(" ")[1]), dict(head[1])
-        body = await reader.readexactly(int(fields.get("content-length", "0")))
+        status, pairs, body = await read_response(reader)
+        fields = dict(pairs)
         if fields.get("connection") == "close":
             self.close()
         if body.startswith(b"{"):

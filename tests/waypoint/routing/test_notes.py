@@ -7,6 +7,8 @@ import pytest
 from waypoint.routing.notes import (
     HasOne,
     IsBool,
+    IsNull,
+    IsNumber,
     IsOne,
     IsPresent,
     IsText,
@@ -24,6 +26,9 @@ A = IsText(TextMatch(Kind.EXACT, "a"))
         (A, "a", True), (A, "b", False), (A, ["a"], False), (A, None, False), (A, 5, False),
         (IsBool(True), True, True), (IsBool(True), 1, False), (IsBool(False), False, True),
         (IsPresent(True), None, True), (IsPresent(False), None, False),
+        (IsNull(), None, True), (IsNull(), 0, False), (IsNumber(1, 1), True, False),
+        (IsNumber(1, 1), 1, True), (IsNumber(1, 3), 2, True), (IsNumber(0, 2), 2, False),
+        (IsPresent(False), "a", False), (IsOne((A, HasOne(IsNumber(1, 1)))), ["a", 1], True),
         (HasOne(A), ["b", "a"], True), (HasOne(A), [], False), (HasOne(A), "a", False),
         (HasOne(HasOne(A)), [["a"]], True),
         (IsOne((HasOne(A), A)), "a", True), (IsOne((HasOne(A), A)), ["a"], True),
@@ -42,8 +47,9 @@ def test_values(match: ValueMatch, value: Any, accepted: bool) -> None:
 def test_what_is_not_there(notes: dict[str, Any]) -> None:
     assert not NoteMatch("f", ("x", "y"), A).accepts(notes)
     assert NoteMatch("f", ("x", "y"), A, invert=True).accepts(notes)
-    assert NoteMatch("f", ("x", "y"), IsPresent(False)).accepts(notes)
+    assert not NoteMatch("f", ("x", "y"), IsNull()).accepts(notes)
     assert not NoteMatch("f", ("x", "y"), IsPresent(True)).accepts(notes)
+    assert not NoteMatch("f", ("x", "y"), IsPresent(False)).accepts(notes)
 
 
 def test_in_words() -> None:

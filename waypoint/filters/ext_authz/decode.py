@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.core.v3.config_source_pb2 import AUTO, V3
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as pb
 
-from waypoint.decode.fields import each, fraction, only, path_text
-from waypoint.decode.services import grpc_service, header, limit
+from waypoint.decode.fields import bounded, each, final_status, fraction, only, path_text
+from waypoint.decode.notes import note_match
+from waypoint.decode.services import grpc_service, header, limit, only_v3
 from waypoint.decode.text import string_match
 from waypoint.errors import RouteError
 from waypoint.filters.chain import DISABLED
@@ -16,7 +16,6 @@ from waypoint.filters.ext_authz.filter import ExtAuthz
 from waypoint.filters.ext_authz.settings import (
     BodySettings,
     HttpService,
-    NoteMatch,
     Override,
     Settings,
 )
@@ -25,6 +24,7 @@ from waypoint.routing.conditions import ALL
 from waypoint.routing.text import Kind as TextKind
 from waypoint.routing.text import TextMatch
 
+TYPE = pb.ExtAuthz.DESCRIPTOR.full_name
 #: Seconds, where nothing is said.
 TIMEOUT = 0.2
 #: stat_prefix, validate_mutations and include_peer_certificate change nothing here: what
@@ -45,8 +45,7 @@ def build(name: str, value: bytes, at: str) -> ExtAuthz:
     """Decode an ExtAuthz; raises RouteError."""
     message = pb.ExtAuthz.FromString(value)
     only(message, KNOWN, at)
-    if message.transport_api_version not in {AUTO, V3}:
-        raise RouteError(f"{at}transport_api_version is not V3")
+    only_v3(message.transport_api_version, at)
     match message.WhichOneof("services"):
         case "grpc_service":
             service: Any = grpc_service(message.grpc_service, TIMEOUT, f"{at}grpc_service.")
@@ -59,9 +58,7 @@ def build(name: str, value: bytes, at: str) -> ExtAuthz:
         share = fraction(message.filter_enabled, f"{at}filter_enabled.")
     if message.HasField("filter_enabled_metadata"):
         noted = note_match(message.filter_enabled_metadata, f"{at}filter_enabled_metadata.")
-    status = message.status_on_error.code or 403
-    if not 200 <= status < 600:
-        raise RouteError(f"{at}status_on_error.code {status} is not in 200…599")
+    status = final_status(message.status_on_error.code or 403, f"{at}status_on_error.code")
     settings = Settings(
         service,
         message.failure_mode_allow,
@@ -85,10 +82,7 @@ def body(message: Any, at: str) -> BodySettings | None:
         return None
     inner, where = message.with_request_body, f"{at}with_request_body."
     only(inner, BODY, where)
-    if not 0 < inner.max_request_bytes <= MOST_BODY:
-        raise RouteError(
-            f"{where}max_request_bytes {inner.max_request_bytes} is not in 1…{MOST_BODY}"
-        )
+    bounded(inner.max_request_bytes, 1, MOST_BODY, f"{where}max_request_bytes")
     return BodySettings(
         inner.max_request_bytes, inner.allow_partial_message, inner.pack_as_bytes
     )
@@ -145,20 +139,6 @@ def patterns(message: Any, name: str, at: str) -> tuple[TextMatch, ...] | None:
     )
 
 
-def note_match(message: Any, at: str) -> NoteMatch:
-    """Decode a MetadataMatcher for a text."""
-    only(message, {"filter", "path", "value", "invert"}, at)
-    only(message.value, {"string_match"}, f"{at}value.")
-    for i, segment in enumerate(message.path):
-        only(segment, {"key"}, f"{at}path[{i}].")
-    return NoteMatch(
-        message.filter,
-        tuple(segment.key for segment in message.path),
-        string_match(message.value.string_match, f"{at}value.string_match."),
-        message.invert,
-    )
-
-
 def override(value: bytes, at: str) -> Any:
     """Decode an ExtAuthzPerRoute; raises RouteError."""
     message = pb.ExtAuthzPerRoute.FromString(value)
@@ -178,4 +158,4 @@ def override(value: bytes, at: str) -> Any:
     )
 
 
-EXT_AUTHZ = Kind(build, {pb.ExtAuthzPerRoute.DESCRIPTOR.full_name: override})
+KIND = Kind(build, {pb.ExtAuthzPerRoute.DESCRIPTOR.full_name: override})

@@ -22,21 +22,18 @@ from waypoint.filters.ext_authz.settings import (
     Settings,
 )
 from waypoint.filters.ext_authz.tap import ResponseEdits
-from waypoint.filters.ext_authz.verdict import failed, noted, settable, sound, verdict_of
+from waypoint.filters.ext_authz.verdict import failed, settable, sound, verdict_of
 from waypoint.filters.inquiry import inquire
 from waypoint.filters.room import Room
 from waypoint.filters.unary import call
-from waypoint.filters.verdicts import Asked, Passed, Refusal, Verdict
+from waypoint.filters.verdicts import TOO_LARGE, Asked, Passed, Verdict
 
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage
 
 logger = logging.getLogger(__name__)
 
-#: Questions of one filter at a time; beyond that, there is no answer.
-MOST = 1024
 SKIPPED = Passed(counts=("ext_authz.disabled",))
-TOO_LARGE = Refusal(413, b"Payload Too Large", "request_payload_too_large")
 
 
 class Body(NamedTuple):
@@ -55,7 +52,7 @@ class ExtAuthz:
 
     name: str
     settings: Settings
-    room: Room = field(default_factory=lambda: Room(MOST), compare=False)
+    room: Room = field(default_factory=Room, compare=False)
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -65,7 +62,7 @@ class ExtAuthz:
     def begin(self, asked: Asked, passage: Passage) -> Verdict | Awaitable[Verdict]:
         """Ask, unless the request isn't to be asked about."""
         settings = self.settings
-        if settings.enabled_by is not None and not noted(settings.enabled_by, asked.notes):
+        if settings.enabled_by is not None and not settings.enabled_by.accepts(asked.notes):
             return SKIPPED
         if not settings.enabled_for.holds(passage.worker.random()):
             return SKIPPED

@@ -13,7 +13,7 @@ from waypoint.filters.ext_authz.settings import (
     Ruling,
 )
 from waypoint.filters.inquiry import Answered
-from waypoint.layers.headers import HOP_BY_HOP
+from waypoint.filters.soundness import FRAMING
 from waypoint.messages import Request
 from waypoint.routing.edits import replaced
 
@@ -21,13 +21,14 @@ from waypoint.routing.edits import replaced
 REMOVE = b"x-envoy-auth-headers-to-remove"
 #: A denial's fields that its client gets whatever is allowed.
 TOLD = frozenset({b"www-authenticate", b"location"})
-FRAMING = HOP_BY_HOP | {b"host", b"content-length", b"transfer-encoding", REMOVE}
+#: Fields of a response that aren't for anybody else.
+OWN = FRAMING | {REMOVE}
 
 
 def question(check: Check, service: HttpService) -> Request:
     """The request that asks about another one."""
     fields = tuple(
-        field for field in check.headers if field[0][:1] != b":" and field[0] not in FRAMING
+        field for field in check.headers if field[0][:1] != b":" and field[0] not in OWN
     )
     if not check.body and check.method not in {b"GET", b"HEAD"}:
         # Some servers wait for content, or refuse, where its length isn't told (RFC 9110
@@ -49,7 +50,7 @@ def ruling_of(answer: Answered, service: HttpService) -> Ruling:
     """
     if answer.status >= 500:
         raise InquiryError(f"the server answered {answer.status}")
-    fields = [field for field in answer.fields if field[0] not in FRAMING]
+    fields = [field for field in answer.fields if field[0] not in OWN]
     if answer.status != 200:
         told = [
             field

@@ -10,6 +10,7 @@ from typing import Any
 from waypoint.filters.unary import GrpcService
 from waypoint.messages import Field
 from waypoint.routing.conditions import ALL, Fraction
+from waypoint.routing.notes import NoteMatch
 from waypoint.routing.text import TextMatch
 
 
@@ -39,16 +40,6 @@ class HttpService:
     append: tuple[TextMatch, ...] = ()
     client: tuple[TextMatch, ...] | None = None
     client_on_success: tuple[TextMatch, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NoteMatch:
-    """A condition on a text that another filter noted."""
-
-    filter: str
-    path: tuple[str, ...]
-    match: TextMatch
-    invert: bool = False
 
 
 @dataclass(frozen=True, slots=True)

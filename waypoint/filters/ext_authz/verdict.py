@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from waypoint.filters.descriptors import text_at
 from waypoint.filters.ext_authz.settings import (
     Allowed,
     Change,
     Denied,
     Edit,
-    NoteMatch,
     Ruling,
     Settings,
 )
-from waypoint.filters.verdicts import Notes, Passed, Refusal, Verdict
-from waypoint.layers.headers import HOP_BY_HOP
+from waypoint.filters.soundness import FRAMING, sound_fields
+from waypoint.filters.verdicts import Passed, Refusal, Verdict
 from waypoint.messages import Field, Request
 from waypoint.routing.edits import replaced
 
 FLAGS = "UAEX"
 DENIED, ERROR = "ext_authz_denied", "ext_authz_error"
 FAILED_OPEN = (b"x-envoy-auth-failure-mode-allowed", b"true")
-#: These say where messages end, or where they go: nobody but their sender sets them.
-FIXED = HOP_BY_HOP | {b"host", b"content-length", b"transfer-encoding"}
-NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def verdict_of(ruling: Ruling, request: Request, settings: Settings) -> Verdict:
@@ -79,21 +72,18 @@ def refusal_on_error(settings: Settings) -> Refusal:
 
 def sound(changes: Iterable[Change]) -> bool:
     """Whether fields can be written into a head as they are."""
-    return all(
-        NAME.fullmatch(name.removeprefix(b":")) and not UNSAFE.search(value)
-        for _, name, value in changes
-    )
+    return sound_fields((name.removeprefix(b":"), value) for _, name, value in changes)
 
 
 def settable(changes: Iterable[Change]) -> list[Change]:
     """Those that change a field, not what frames or directs a message."""
-    return [c for c in changes if c[1] not in FIXED and c[1][:1] != b":"]
+    return [c for c in changes if c[1] not in FRAMING and c[1][:1] != b":"]
 
 
 def changed_request(ruling: Allowed, request: Request) -> Request:
     """A request as the server wants it; what frames and directs it stays."""
     changes = settable(ruling.headers)
-    removed = ruling.remove - FIXED
+    removed = ruling.remove - FRAMING
     fields = tuple(f for f in edited(request.fields, changes) if f[0] not in removed)
     path = request.path
     if ruling.query_set or ruling.query_remove:
@@ -113,15 +103,10 @@ def edited(fields: tuple[Field, ...], changes: Iterable[Change]) -> tuple[Field,
             case Edit.APPEND if there:
                 fields = (*fields, (name, value))
             case Edit.SET:
-                fields = (*without(fields, name), (name, value))
+                fields = replaced(fields, ((name, value),))
             case Edit.SET_IF_PRESENT if there:
-                fields = (*without(fields, name), (name, value))
+                fields = replaced(fields, ((name, value),))
     return fields
-
-
-def without(fields: tuple[Field, ...], name: bytes) -> tuple[Field, ...]:
-    """Fields without those of a name."""
-    return tuple(field for field in fields if field[0] != name)
 
 
 def changed_query(path: bytes, ruling: Allowed) -> bytes:
@@ -142,9 +127,3 @@ def changed_query(path: bytes, ruling: Allowed) -> bytes:
 def name_of(part: bytes) -> bytes:
     """A query parameter's name."""
     return part.partition(b"=")[0]
-
-
-def noted(match: NoteMatch, notes: Notes) -> bool:
-    """Whether notes fulfil a condition; what isn't there doesn't."""
-    value = text_at(notes.get(match.filter), match.path)
-    return (bool(value) and match.match.test(value.encode())) is not match.invert

@@ -8,11 +8,11 @@ from typing import Any
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
 
 from waypoint.errors import InquiryError
 from waypoint.filters.ext_authz.check import Check
 from waypoint.filters.ext_authz.settings import Allowed, Change, Denied, Edit, Ruling
+from waypoint.filters.unary import read_message
 
 METHOD = b"/envoy.service.auth.v3.Authorization/Check"
 FORBIDDEN = 403
@@ -73,11 +73,7 @@ def text(value: bytes) -> str:
 
 def decoded(value: bytes) -> Ruling:
     """The ruling of a CheckResponse; raises InquiryError where it is none."""
-    message = CheckResponse()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise InquiryError(f"the answer is no CheckResponse: {error}") from error
+    message = read_message(CheckResponse, value)
     if message.WhichOneof("http_response") == "error_response":
         return denial(message.error_response, error=True)
     if message.status.code:
@@ -99,7 +95,7 @@ def denial(message: Any, *, error: bool = False) -> Denied:
     """A DeniedHttpResponse; raises InquiryError for a status that can't be given."""
     status = message.status.code or FORBIDDEN
     if not 200 <= status < 600:
-        raise InquiryError(f"a denial has the status {status}")
+        raise InquiryError(f"a denial has the status {status}, which is not in 200…599")
     # Envoy drops what is to be appended to a denial, a second cookie, say.
     headers = tuple(change(option, Edit.ADD) for option in message.headers)
     return Denied(status, headers, message.body.encode(), error)

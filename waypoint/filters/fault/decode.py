@@ -5,10 +5,12 @@ from __future__ import annotations
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common
 from envoy.extensions.filters.http.fault.v3 import fault_pb2 as pb
 
-from waypoint.decode.fields import each, only, percentage, seconds
+from waypoint.decode.fields import each, final_status, only, percentage, seconds
 from waypoint.decode.match import header_match
 from waypoint.errors import RouteError
+from waypoint.filters.fault.filter import FaultFilter
 from waypoint.filters.fault.settings import KIB, Abort, Delay, Fault, Pace
+from waypoint.filters.registry import Kind
 
 #: There is no runtime, so what names a key of it changes nothing; nor are there
 #: statistics by downstream cluster, whether or not they are asked for.
@@ -18,10 +20,16 @@ WITHOUT_EFFECT = {
     "response_rate_limit_percent_runtime", "abort_grpc_status_runtime",
     "disable_downstream_cluster_stats",
 }  # fmt: skip
+TYPE = pb.HTTPFault.DESCRIPTOR.full_name
 FAULT = {
     "delay", "abort", "upstream_cluster", "headers", "downstream_nodes",
     "max_active_faults", "response_rate_limit",
 } | WITHOUT_EFFECT  # fmt: skip
+
+
+def build(name: str, value: bytes, at: str) -> FaultFilter:
+    """Decode the filter; raises RouteError."""
+    return FaultFilter(name, decode_fault(value, at))
 
 
 def decode_fault(value: bytes, at: str) -> Fault:
@@ -55,7 +63,7 @@ def delay(message: common.FaultDelay, at: str) -> Delay:
             only(message.header_delay, set(), f"{at}header_delay.")
             return Delay(None, share)
         case _:
-            raise RouteError(f"{at}fixed_delay is missing")
+            raise RouteError(f"{at}fixed_delay or header_delay is missing")
 
 
 def abort(message: pb.FaultAbort, at: str) -> Abort:
@@ -64,16 +72,15 @@ def abort(message: pb.FaultAbort, at: str) -> Abort:
     share = percentage(message.percentage, f"{at}percentage.")
     match message.WhichOneof("error_type"):
         case "http_status":
-            if not 200 <= message.http_status < 600:
-                raise RouteError(f"{at}http_status {message.http_status} is not in 200…599")
-            return Abort(share, status=message.http_status)
+            status = final_status(message.http_status, f"{at}http_status")
+            return Abort(share, status=status)
         case "grpc_status":
             return Abort(share, grpc=message.grpc_status)
         case "header_abort":
             only(message.header_abort, set(), f"{at}header_abort.")
             return Abort(share)
         case _:
-            raise RouteError(f"{at}http_status is missing")
+            raise RouteError(f"{at}http_status, grpc_status or header_abort is missing")
 
 
 def pace(message: common.FaultRateLimit, at: str) -> Pace:
@@ -90,4 +97,7 @@ def pace(message: common.FaultRateLimit, at: str) -> Pace:
             only(message.header_limit, set(), f"{at}header_limit.")
             return Pace(None, share)
         case _:
-            raise RouteError(f"{at}fixed_limit is missing")
+            raise RouteError(f"{at}fixed_limit or header_limit is missing")
+
+
+KIND = Kind(build, {TYPE: decode_fault})

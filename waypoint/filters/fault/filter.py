@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from waypoint.filters.fault.decode import decode_fault
 from waypoint.filters.fault.pace import Paced
 from waypoint.filters.fault.settings import (
     DELAYED,
@@ -20,13 +19,10 @@ from waypoint.filters.fault.settings import (
     delay_of,
     rate_of,
 )
-from waypoint.filters.registry import Kind
 from waypoint.filters.verdicts import PASSED, Asked, Verdict
 
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage
-
-TYPE = "envoy.extensions.filters.http.fault.v3.HTTPFault"
 
 
 @dataclass(slots=True)
@@ -149,11 +145,3 @@ class Injection:
         """Nothing more happens to the request, unless its response is slowed down."""
         if not self.paced:
             self.charge.free()
-
-
-def build(name: str, value: bytes, at: str) -> FaultFilter:
-    """The filter of a message."""
-    return FaultFilter(name, decode_fault(value, at))
-
-
-KIND = Kind(build, {TYPE: decode_fault})

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from envoy.config.core.v3.config_source_pb2 import AUTO, V3
 from envoy.extensions.filters.http.ratelimit.v3 import rate_limit_pb2 as pb
 
 from waypoint.decode.edits import addition
-from waypoint.decode.fields import each, fraction, only
-from waypoint.decode.limits import MOST_STAGE, rate_limits
-from waypoint.decode.services import grpc_service, limit
+from waypoint.decode.fields import each, final_status, fraction, only
+from waypoint.decode.limits import (
+    bounded_stage,
+    host_limits,
+    rate_limits,
+    refusal_status,
+    tells_limits,
+)
+from waypoint.decode.services import grpc_service, limit, only_v3
 from waypoint.errors import RouteError
-from waypoint.filters.descriptors import HostLimits
 from waypoint.filters.global_limit.filter import GlobalLimit
 from waypoint.filters.global_limit.settings import Override, Settings
 from waypoint.filters.registry import Kind
 from waypoint.routing.conditions import ALL
 from waypoint.routing.edits import Edits
 
+TYPE = pb.RateLimit.DESCRIPTOR.full_name
 #: Seconds, where nothing is said.
 TIMEOUT = 0.02
 KNOWN = {
@@ -36,21 +41,13 @@ def build(name: str, value: bytes, at: str) -> GlobalLimit:
     only(message, KNOWN, at)
     if not message.domain:
         raise RouteError(f"{at}domain is missing")
-    if message.stage > MOST_STAGE:
-        raise RouteError(f"{at}stage {message.stage} is above {MOST_STAGE}")
     if message.request_type not in {"", "both"}:
         raise RouteError(
-            f"{at}request_type {message.request_type!r}: a waypoint's requests are all alike"
+            f"{at}request_type {message.request_type!r}: requests are all alike; leave it out"
         )
-    if message.enable_x_ratelimit_headers not in {
-        pb.RateLimit.OFF,
-        pb.RateLimit.DRAFT_VERSION_03,
-    }:
-        raise RouteError(f"{at}enable_x_ratelimit_headers is not known here")
     where = f"{at}rate_limit_service."
     only(message.rate_limit_service, {"grpc_service", "transport_api_version"}, where)
-    if message.rate_limit_service.transport_api_version not in {AUTO, V3}:
-        raise RouteError(f"{where}transport_api_version is not V3")
+    only_v3(message.rate_limit_service.transport_api_version, where)
     timeout = limit(message, TIMEOUT, at)
     service = grpc_service(
         message.rate_limit_service.grpc_service, timeout, f"{where}grpc_service."
@@ -60,17 +57,15 @@ def build(name: str, value: bytes, at: str) -> GlobalLimit:
         if message.HasField(field):
             shares[field] = fraction(getattr(message, field), f"{at}{field}.")
     add = each(message.response_headers_to_add, f"{at}response_headers_to_add", addition)
-    status = message.rate_limited_status.code
     settings = Settings(
         message.domain,
         service,
-        message.stage,
+        bounded_stage(message.stage, at),
         message.failure_mode_deny,
-        status_of(message.status_on_error.code or 500, f"{at}status_on_error.code"),
-        # As Envoy: what is no error isn't a refusal.
-        status if 400 <= status < 600 else 429,
+        final_status(message.status_on_error.code or 500, f"{at}status_on_error.code"),
+        refusal_status(message.rate_limited_status, f"{at}rate_limited_status."),
         message.rate_limited_as_resource_exhausted,
-        message.enable_x_ratelimit_headers == pb.RateLimit.DRAFT_VERSION_03,
+        tells_limits(message.enable_x_ratelimit_headers, at),
         not message.disable_x_envoy_ratelimited_header,
         Edits(add=add),
         rate_limits(message.rate_limits, at),
@@ -80,24 +75,12 @@ def build(name: str, value: bytes, at: str) -> GlobalLimit:
     return GlobalLimit(name, settings)
 
 
-def status_of(code: int, at: str) -> int:
-    """A status that can be given."""
-    if not 200 <= code < 600:
-        raise RouteError(f"{at} {code} is not in 200…599")
-    return code
-
-
 def override(value: bytes, at: str) -> Any:
     """Decode a RateLimitPerRoute; raises RouteError."""
     message = pb.RateLimitPerRoute.FromString(value)
     only(message, {"vh_rate_limits", "rate_limits", "domain"}, at)
-    try:
-        host = HostLimits(message.vh_rate_limits)
-    except ValueError:
-        raise RouteError(
-            f"{at}vh_rate_limits {message.vh_rate_limits} is not known here"
-        ) from None
+    host = host_limits(message.vh_rate_limits, at)
     return Override(host, rate_limits(message.rate_limits, at), message.domain)
 
 
-GLOBAL_LIMIT = Kind(build, {pb.RateLimitPerRoute.DESCRIPTOR.full_name: override})
+KIND = Kind(build, {pb.RateLimitPerRoute.DESCRIPTOR.full_name: override})

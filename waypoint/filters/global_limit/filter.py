@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Questions of one filter at a time; beyond that, there is no answer.
-MOST = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class GlobalLimit:
@@ -32,7 +29,7 @@ class GlobalLimit:
 
     name: str
     settings: Settings
-    room: Room = field(default_factory=lambda: Room(MOST), compare=False)
+    room: Room = field(default_factory=Room, compare=False)
 
     @property
     def clusters(self) -> tuple[str, ...]:

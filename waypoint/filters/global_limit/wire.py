@@ -8,12 +8,12 @@ from typing import Any
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import DecodeError
 
 from waypoint.errors import InquiryError
 from waypoint.filters.descriptors import Descriptor
 from waypoint.filters.global_limit.settings import Answer, Status
-from waypoint.layers.headers import HOP_BY_HOP
+from waypoint.filters.soundness import FRAMING, sound_fields
+from waypoint.filters.unary import read_message
 from waypoint.messages import Field
 
 METHOD = b"/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
@@ -27,11 +27,8 @@ WINDOWS = {
     UNIT.MONTH: 2592000,
     UNIT.YEAR: 31536000,
 }
-NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: What may stand in quotes in a field.
 QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
-UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-FIXED = HOP_BY_HOP | {b"host", b"content-length", b"transfer-encoding"}
 
 
 def encoded(domain: str, descriptors: Iterable[Descriptor]) -> bytes:
@@ -49,11 +46,7 @@ def encoded(domain: str, descriptors: Iterable[Descriptor]) -> bytes:
 
 def decoded(value: bytes) -> Answer:
     """The answer of a RateLimitResponse; raises InquiryError where it is none."""
-    message = RateLimitResponse()
-    try:
-        message.ParseFromString(value)
-    except DecodeError as error:
-        raise InquiryError(f"the answer is no RateLimitResponse: {error}") from error
+    message = read_message(RateLimitResponse, value)
     notes = None
     if message.HasField("dynamic_metadata"):
         notes = MessageToDict(message.dynamic_metadata)
@@ -90,9 +83,9 @@ def fields_of(values: Iterable[Any]) -> tuple[Field, ...]:
     """
     found = []
     for header in values:
-        name, value = header.key.lower().encode(), header.raw_value or header.value.encode()
-        if not NAME.fullmatch(name) or UNSAFE.search(value):
+        field = (header.key.lower().encode(), header.raw_value or header.value.encode())
+        if not sound_fields((field,)):
             raise InquiryError(f"the answer has a header {header.key!r} that can't be written")
-        if name not in FIXED:
-            found.append((name, value))
+        if field[0] not in FRAMING:
+            found.append(field)
     return tuple(found)

@@ -28,6 +28,7 @@ from waypoint.filters.jwt.settings import (
 )
 from waypoint.filters.registry import Kind
 
+TYPE = pb.JwtAuthentication.DESCRIPTOR.full_name
 AUTHENTICATION = {
     "providers", "rules", "bypass_cors_preflight", "requirement_map",
     "strip_failure_response", "stat_prefix",
@@ -42,8 +43,7 @@ DEEPEST = 10
 
 def build(name: str, value: bytes, at: str) -> JwtFilter:
     """Decode a serialized JwtAuthentication."""
-    message = pb.JwtAuthentication()
-    message.ParseFromString(value)
+    message = pb.JwtAuthentication.FromString(value)
     only(message, AUTHENTICATION, at)
     providers = {
         key: provider(key, message.providers[key], f"{at}providers[{key}].")
@@ -82,17 +82,16 @@ def build(name: str, value: bytes, at: str) -> JwtFilter:
 
 def override(value: bytes, at: str) -> Any:
     """Decode a serialized PerRouteConfig."""
-    message = pb.PerRouteConfig()
-    message.ParseFromString(value)
+    message = pb.PerRouteConfig.FromString(value)
     only(message, {"disabled", "requirement_name"}, at)
     if message.disabled:
         return DISABLED
     if not message.requirement_name:
-        raise RouteError(f"{at}: neither disabled nor requirement_name is set")
+        raise RouteError(f"{at}neither disabled nor requirement_name is set")
     return Override(message.requirement_name)
 
 
-KIND = Kind(build, {"envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": override})
+KIND = Kind(build, {pb.PerRouteConfig.DESCRIPTOR.full_name: override})
 
 
 def requirement(

@@ -10,15 +10,24 @@ from envoy.type.v3 import token_bucket_pb2
 
 from waypoint.decode.edits import addition
 from waypoint.decode.fields import each, fraction, only
-from waypoint.decode.limits import rate_limits
+from waypoint.decode.limits import (
+    bounded_stage,
+    host_limits,
+    rate_limits,
+    refusal_status,
+    tells_limits,
+)
 from waypoint.errors import RouteError
-from waypoint.filters.descriptors import HostLimits
 from waypoint.filters.local_limit.bucket import LONGEST, Bucket
+from waypoint.filters.local_limit.filter import LocalLimitFilter
+from waypoint.filters.local_limit.place import Place
 from waypoint.filters.local_limit.settings import NEVER, Limit, LocalLimit
 from waypoint.filters.local_limit.shared import DYNAMIC_ROWS
 from waypoint.filters.local_limit.table import WAYS
+from waypoint.filters.registry import Kind
 from waypoint.routing.edits import Edits
 
+TYPE = pb.LocalRateLimit.DESCRIPTOR.full_name
 LIMIT = {
     "stat_prefix", "status", "token_bucket", "filter_enabled", "filter_enforced",
     "request_headers_to_add_when_not_enforced", "response_headers_to_add", "descriptors",
@@ -28,23 +37,25 @@ LIMIT = {
 }  # fmt: skip
 #: All there is room for; each place may have as many as it likes of them.
 MOST_DYNAMIC = DYNAMIC_ROWS * WAYS
-MOST_STAGE = 10
 
 
-def decode_override(value: bytes, at: str) -> LocalLimit:
+def build(name: str, value: bytes, at: str) -> LocalLimitFilter:
+    """Decode the filter; raises RouteError."""
+    return LocalLimitFilter(name, Place(decode_limit(value, at), at))
+
+
+def override(value: bytes, at: str) -> Place:
     """Decode what a route or virtual host has in the filter's place; raises RouteError."""
     limit = decode_limit(value, at)
     if limit.bucket is None:
         raise RouteError(f"{at}token_bucket is missing: settings of routes need one")
-    return limit
+    return Place(limit, at)
 
 
 def decode_limit(value: bytes, at: str) -> LocalLimit:
     """Decode a serialized LocalRateLimit; raises RouteError."""
     message = pb.LocalRateLimit.FromString(value)
     only(message, LIMIT, at)
-    if message.stage > MOST_STAGE:
-        raise RouteError(f"{at}stage {message.stage} is above {MOST_STAGE}")
     if message.max_dynamic_descriptors.value > MOST_DYNAMIC:
         wanted = message.max_dynamic_descriptors.value
         raise RouteError(f"{at}max_dynamic_descriptors {wanted} is above {MOST_DYNAMIC}")
@@ -57,15 +68,15 @@ def decode_limit(value: bytes, at: str) -> LocalLimit:
         else None,
         enabled=share(message, "filter_enabled", at),
         enforced=share(message, "filter_enforced", at),
-        status=status(message, at),
+        status=refusal_status(message.status, f"{at}status."),
         answer=additions(message, "response_headers_to_add", at),
         unenforced=additions(message, "request_headers_to_add_when_not_enforced", at),
         limits=descriptors(message, at),
         own=rate_limits(message.rate_limits, at),
-        stage=message.stage,
-        host=host_limits(message, at),
+        stage=bounded_stage(message.stage, at),
+        host=host_limits(message.vh_rate_limits, at) or None,
         per_connection=message.local_rate_limit_per_downstream_connection,
-        tells=tells(message, at),
+        tells=tells_limits(message.enable_x_ratelimit_headers, at),
         exhausted=message.rate_limited_as_resource_exhausted,
         always=always.value if set_always else True,
     )
@@ -76,13 +87,18 @@ def bucket(message: token_bucket_pb2.TokenBucket, at: str) -> Bucket:
     only(message, {"max_tokens", "tokens_per_fill", "fill_interval"}, at)
     per_fill = message.tokens_per_fill.value if message.HasField("tokens_per_fill") else 1
     if not message.max_tokens or not per_fill:
-        raise RouteError(f"{at}max_tokens and tokens_per_fill have to be 1 or more")
+        raise RouteError(
+            f"{at}max_tokens {message.max_tokens} and tokens_per_fill {per_fill}: both have to "
+            "be 1 or more"
+        )
     interval = message.fill_interval.ToNanoseconds()
     if interval <= 0:
-        raise RouteError(f"{at}fill_interval is missing or not above 0 s")
+        raise RouteError(f"{at}fill_interval {interval / 1e9:g} s: give more than 0 s")
     made = Bucket(message.max_tokens, per_fill, interval)
     if made.window > LONGEST:
-        raise RouteError(f"{at}fill_interval: the bucket would take over 100 years to fill")
+        raise RouteError(
+            f"{at}fill_interval: the bucket takes over 100 years to fill; give less"
+        )
     return made
 
 
@@ -92,7 +108,9 @@ def descriptors(message: pb.LocalRateLimit, at: str) -> tuple[Limit, ...]:
     seen = set()
     for index, limit in enumerate(found):
         if limit.entries in seen:
-            raise RouteError(f"{at}descriptors[{index}] has the entries of another")
+            raise RouteError(
+                f"{at}descriptors[{index}] has the entries of another: give each its own"
+            )
         seen.add(limit.entries)
     return found
 
@@ -117,33 +135,9 @@ def share(message: pb.LocalRateLimit, name: str, at: str) -> Any:
     return fraction(getattr(message, name), f"{at}{name}.")
 
 
-def status(message: pb.LocalRateLimit, at: str) -> int:
-    """A refusal's status: 429 unless another one of 400 and more is set, as with Envoy."""
-    only(message.status, {"code"}, f"{at}status.")
-    code: int = message.status.code
-    if code >= 600:
-        raise RouteError(f"{at}status.code {code} is no status")
-    return code if code >= 400 else 429
-
-
 def additions(message: pb.LocalRateLimit, name: str, at: str) -> Edits:
     """Headers to add."""
     return Edits(add=each(getattr(message, name), f"{at}{name}", addition))
 
 
-def host_limits(message: pb.LocalRateLimit, at: str) -> HostLimits | None:
-    """Whether a virtual host's rate_limits hold; None: as the route says."""
-    try:
-        found = HostLimits(message.vh_rate_limits)
-    except ValueError as error:
-        wrong = message.vh_rate_limits
-        raise RouteError(f"{at}vh_rate_limits {wrong} is not known here") from error
-    return found or None
-
-
-def tells(message: pb.LocalRateLimit, at: str) -> bool:
-    """Whether responses say how much is left."""
-    if message.enable_x_ratelimit_headers not in {0, 1}:
-        wrong = message.enable_x_ratelimit_headers
-        raise RouteError(f"{at}enable_x_ratelimit_headers {wrong} is not known here")
-    return bool(message.enable_x_ratelimit_headers)
+KIND = Kind(build, {TYPE: override})

@@ -6,16 +6,12 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from waypoint.filters.descriptors import descriptors, limits_of
-from waypoint.filters.local_limit.decode import decode_limit, decode_override
 from waypoint.filters.local_limit.place import Place
 from waypoint.filters.local_limit.taking import Taking, holds
-from waypoint.filters.registry import Kind
 from waypoint.filters.verdicts import PASSED, Asked, Verdict
 
 if TYPE_CHECKING:
     from waypoint.filters.passage import Passage
-
-TYPE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 
 
 class LocalLimitFilter:
@@ -53,16 +49,3 @@ class LocalLimitFilter:
         )
         taking = Taking(place, place.scoped(self.name, passage), asked, passage)
         return taking.go_on(place.choices(found))
-
-
-def build(name: str, value: bytes, at: str) -> LocalLimitFilter:
-    """The filter of a message."""
-    return LocalLimitFilter(name, Place(decode_limit(value, at), at))
-
-
-def override(value: bytes, at: str) -> Place:
-    """A route's settings of a message."""
-    return Place(decode_override(value, at), at)
-
-
-KIND = Kind(build, {TYPE: override})

@@ -8,18 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from waypoint.errors import PluginError
-from waypoint.filters.intakes import Intakes
+from waypoint.filters.intakes import LENGTH, Intakes
 from waypoint.filters.plugin.calls import Said
 from waypoint.filters.plugin.heads import (
     changed_response,
     said_fields,
-    without_length,
 )
 from waypoint.filters.plugin.session import Session
 from waypoint.filters.taps import Taps
 from waypoint.layers.headers import CHUNKED, Field
 from waypoint.layers.response import ResponseHead, altered, response_of
 from waypoint.messages import Response
+from waypoint.routing.edits import without
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
@@ -212,7 +212,7 @@ class ResponseTap(Passing):
         """Pass a head on, without a length where the body may change."""
         if self.shows and not end:
             response = response_of(head)
-            fields = without_length(response.fields)
+            fields = without(response.fields, LENGTH)
             head = replace(altered(head, response._replace(fields=fields)), body=CHUNKED)
         self.taps.pass_head(self, head, end=end)
 

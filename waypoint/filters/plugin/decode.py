@@ -11,8 +11,9 @@ from xds.type.v3.typed_struct_pb2 import TypedStruct
 from waypoint.errors import RouteError
 from waypoint.filters.plugin.filter import PluginFilter
 from waypoint.filters.plugin.spec import MEMORY, TIMEOUT, PluginSpec
+from waypoint.filters.registry import Kind
 
-KIND = "xds.type.v3.TypedStruct"
+TYPE = TypedStruct.DESCRIPTOR.full_name
 TYPE_URL = "type.googleapis.com/tandem.PythonFilter"
 FIELDS = {
     "code", "className", "entryPoint", "config", "failOpen", "timeout", "memory",
@@ -23,21 +24,22 @@ LONGEST = 60.0
 LEAST_MEMORY, MOST_MEMORY = 16 << 20, 16 << 30
 
 
-def read_plugin(name: str, value: bytes, at: str) -> PluginFilter:
+def build(name: str, value: bytes, at: str) -> PluginFilter:
     """Read a plug-in; raises RouteError."""
     message = TypedStruct.FromString(value)
     if message.type_url != TYPE_URL:
         raise RouteError(f"{at}type_url {message.type_url!r} is not {TYPE_URL!r}")
     given = MessageToDict(message.value)
     if unknown := sorted(given.keys() - FIELDS):
-        raise RouteError(f"{at}value.{unknown[0]} is not known here")
+        known = ", ".join(sorted(FIELDS))
+        raise RouteError(f"{at}value.{unknown[0]} is not known here: known are {known}")
     code, entry_point = read_text(given, "code", at), read_text(given, "entryPoint", at)
     class_name = read_text(given, "className", at)
     if bool(code) is bool(entry_point) or bool(code) is not bool(class_name):
         raise RouteError(f"{at}value: give code and className, or entryPoint")
     config = given.get("config", {})
     if not isinstance(config, dict):
-        raise RouteError(f"{at}value.config is no object")
+        raise RouteError(f"{at}value.config is no object: {config!r:.80}")
     fail_open = given.get("failOpen", False)
     if not isinstance(fail_open, bool):
         raise RouteError(f"{at}value.failOpen {fail_open!r} is neither true nor false")
@@ -61,7 +63,7 @@ def read_text(given: dict[str, Any], name: str, at: str) -> str:
     """A text, empty when it isn't there; raises RouteError."""
     found = given.get(name, "")
     if not isinstance(found, str):
-        raise RouteError(f"{at}value.{name} is no text")
+        raise RouteError(f"{at}value.{name} is no text: {found!r:.80}")
     return found
 
 
@@ -91,3 +93,6 @@ def whole_numbers(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value
+
+
+KIND = Kind(build, {})

@@ -27,9 +27,10 @@ RESERVED = frozenset(
         b"trailer", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
-LENGTH = b"content-length"
 #: Bytes of all headers that a plug-in makes, and of an answer's body.
 MOST_FIELDS = 64 * 1024
+#: Bytes of what is wrong that an error shows.
+SHOWN = 80
 BODILESS = frozenset({204, 304})
 
 
@@ -71,12 +72,12 @@ def changed_request(request: Request, said: Said) -> Request:
     if "path" in said:
         path = as_bytes(said["path"])
         if path[:1] != b"/" or NO_PATH.search(path):
-            raise PluginError("a path that none can be")
+            raise PluginError(f"{path[:SHOWN]!r} is no path")
         request = request._replace(path=path)
     if "authority" in said:
         authority = as_bytes(said["authority"])
         if AUTHORITY.fullmatch(authority) is None:
-            raise PluginError("an authority that none can be")
+            raise PluginError(f"{authority[:SHOWN]!r} is no authority")
         request = request._replace(authority=authority)
     if "headers" in said:
         request = request._replace(fields=read_fields(said["headers"], request.fields))
@@ -105,7 +106,7 @@ def changed_response(response: Response, said: Said) -> Response:
 def read_status(value: object) -> int:
     """A final status; raises PluginError."""
     if not isinstance(value, int) or not 200 <= value <= 599:
-        raise PluginError("a status that isn't from 200 to 599")
+        raise PluginError(f"status {value!r:.20} is not from 200 to 599")
     return value
 
 
@@ -122,7 +123,7 @@ def read_fields(value: object, were: Sequence[Field]) -> tuple[Field, ...]:
         name, text = as_bytes(pair[0]), as_bytes(pair[1])
         size += len(name) + len(text)
         if TOKEN.fullmatch(name) is None or NO_VALUE.search(text):
-            raise PluginError("a header that none can be")
+            raise PluginError(f"{name[:SHOWN]!r} or its value can't be a header's")
         if name not in RESERVED:
             made.append((name, text))
         elif (name, text) in kept:
@@ -130,8 +131,10 @@ def read_fields(value: object, were: Sequence[Field]) -> tuple[Field, ...]:
             made.append((name, text))
         else:
             raise PluginError(f"the header {name.decode()} isn't a plug-in's to set")
-    if kept or size > MOST_FIELDS:
-        raise PluginError("headers that are missing, or too many")
+    if kept:
+        raise PluginError(f"the header {kept[0][0].decode()} isn't a plug-in's to remove")
+    if size > MOST_FIELDS:
+        raise PluginError(f"headers of {size} bytes: {MOST_FIELDS} at most")
     return tuple(made)
 
 
@@ -141,8 +144,3 @@ def as_bytes(value: object) -> bytes:
         return value.encode("latin-1")  # type: ignore[attr-defined, no-any-return]
     except (AttributeError, UnicodeEncodeError) as error:
         raise PluginError("a text that can't be sent") from error
-
-
-def without_length(fields: Sequence[Field]) -> tuple[Field, ...]:
-    """Fields of a body whose length is known no more."""
-    return tuple(field for field in fields if field[0] != LENGTH)

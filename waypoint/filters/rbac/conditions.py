@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from waypoint.filters.rbac.metadata import MetadataMatch
 from waypoint.filters.rbac.templates import PathTemplate
 from waypoint.filters.verdicts import Asked
 from waypoint.routing.conditions import HeaderMatch
+from waypoint.routing.notes import NoteMatch
 from waypoint.routing.templates import Address
 from waypoint.routing.text import TextMatch
 
@@ -138,7 +138,7 @@ class Path:
 class Noted:
     """What a filter before this one found out."""
 
-    match: MetadataMatch
+    match: NoteMatch
     reads_connection: bool = False
 
     def holds(self, asked: Asked) -> bool:

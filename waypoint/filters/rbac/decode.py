@@ -12,21 +12,19 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
 from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import (
     UriTemplateMatchConfig,
 )
-from google.protobuf.message import DecodeError
 
-from waypoint.decode.fields import each, only, within
+from waypoint.decode.fields import each, only, parsed, within
 from waypoint.decode.match import header_match
+from waypoint.decode.notes import note_match
 from waypoint.decode.text import string_match
 from waypoint.errors import RouteError
 from waypoint.filters.chain import DISABLED
 from waypoint.filters.rbac import conditions as c
-from waypoint.filters.rbac.decode_metadata import metadata_match
 from waypoint.filters.rbac.engine import Action, Policy, Rbac, Rules, Settings
 from waypoint.filters.rbac.templates import PathTemplate
 from waypoint.filters.registry import Kind
 
-TYPE = "envoy.extensions.filters.http.rbac.v3.RBAC"
-PER_ROUTE = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+TYPE = http_pb.RBAC.DESCRIPTOR.full_name
 HTTP = {"rules", "rules_stat_prefix", "shadow_rules", "shadow_rules_stat_prefix"}
 NETWORK = {"rules", "shadow_rules", "shadow_rules_stat_prefix", "stat_prefix"}
 POLICY = {"permissions", "principals"}
@@ -47,14 +45,14 @@ def build(name: str, value: bytes, at: str) -> Rbac:
     return Rbac(name, http_settings(http_pb.RBAC.FromString(value), at))
 
 
-def per_route(value: bytes, at: str) -> Settings | str:
+def override(value: bytes, at: str) -> Settings | str:
     """Decode a route's own settings; none: the filter is off there."""
     message = http_pb.RBACPerRoute.FromString(value)
     only(message, {"rbac"}, at)
     return http_settings(message.rbac, f"{at}rbac.") if message.HasField("rbac") else DISABLED
 
 
-KIND = Kind(build, {PER_ROUTE: per_route})
+KIND = Kind(build, {http_pb.RBACPerRoute.DESCRIPTOR.full_name: override})
 
 
 def http_settings(message: Any, at: str) -> Settings:
@@ -70,10 +68,7 @@ def http_settings(message: Any, at: str) -> Settings:
 
 def network_settings(value: bytes, at: str) -> Settings:
     """Decode the network filter's message; raises RouteError for what only HTTP has."""
-    try:
-        message = network_pb.RBAC.FromString(value)
-    except DecodeError as error:
-        raise RouteError(f"{at} not an RBAC: {error}") from error
+    message = parsed(network_pb.RBAC, value, at)
     only(message, NETWORK, at)
     found = Settings(
         rules(message, "rules", at),
@@ -142,7 +137,7 @@ def condition(
             only(message.url_path, {"path"}, f"{at}url_path.")
             return c.Path(string_match(message.url_path.path, f"{at}url_path.path."))
         case "metadata":
-            return c.Noted(metadata_match(message.metadata, f"{at}metadata."))
+            return c.Noted(note_match(message.metadata, f"{at}metadata."))
     return None
 
 

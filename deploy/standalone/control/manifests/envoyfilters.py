@@ -19,7 +19,7 @@ from deploy.standalone.control.extensionapi import (
 from deploy.standalone.control.manifests.entries import GROUP
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import read_metadata
-from deploy.standalone.control.manifests.targetrefs import read_target_refs
+from deploy.standalone.control.manifests.targetrefs import read_selector_or_targets
 from deploy.standalone.control.translate.envoytypes import parse_value
 
 VERSIONS = (f"{GROUP}/v1alpha3",)
@@ -42,11 +42,9 @@ def read_envoy_filter(document: Fields, _folder: Path | None) -> EnvoyFilter:
     metadata = read_metadata(document)
     document.ignore("status")
     spec = document.child("spec")
-    selector = spec.child("workloadSelector")
-    labels = selector.labels("labels")
-    targets = read_target_refs(spec, metadata.namespace)
-    if labels and targets:
-        spec.wrong("workloadSelector", "give either workloadSelector or targetRefs")
+    selector, labels, targets = read_selector_or_targets(
+        spec, metadata.namespace, "workloadSelector", "labels"
+    )
     patches = [read_patch(inner) for inner in spec.children("configPatches")]
     found = EnvoyFilter(
         namespace=metadata.namespace,
@@ -81,7 +79,7 @@ def read_patch(fields: Fields) -> ConfigPatch | None:
     apply_to = ApplyTo(text)
     operation = Operation(patch.choice("operation", OPERATIONS[apply_to], Operation.MERGE))
     if not patch.has("operation"):
-        patch.wrong("operation", "missing")
+        patch.wrong("operation", f"missing: give one of {', '.join(OPERATIONS[apply_to])}")
     patch.ignore("filterClass")
     value = read_value(patch, apply_to, operation)
     found = ConfigPatch(

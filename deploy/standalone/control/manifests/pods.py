@@ -102,9 +102,7 @@ def read_deployment(document: Fields, folder: Path | None) -> Deployment:
     metadata = read_metadata(document)
     document.ignore("status")
     spec = document.child("spec")
-    spec.ignore(
-        "strategy", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"
-    )
+    spec.ignore(*ROLLOUT)
     spec.unsupported({"paused": "edit the Deployment when it may go on"})
     replicas = spec.integer("replicas", 1, 0, MAX_REPLICAS)
     inner = spec.child("template")

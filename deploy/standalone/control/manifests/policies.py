@@ -20,7 +20,7 @@ from deploy.standalone.control.istioapi import (
 )
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import read_metadata
-from deploy.standalone.control.manifests.targetrefs import read_target_refs
+from deploy.standalone.control.manifests.targetrefs import read_selector_or_targets
 
 GROUP = "security.istio.io"
 VERSIONS = (f"{GROUP}/v1", f"{GROUP}/v1beta1")
@@ -50,11 +50,7 @@ def read_policy(document: Fields, _folder: Path | None) -> AuthorizationPolicy:
     document.ignore("status")
     spec = document.child("spec")
     action = Action(spec.choice("action", list(Action), Action.ALLOW))
-    targets = read_target_refs(spec, metadata.namespace)
-    selector = spec.child("selector")
-    labels = selector.labels("matchLabels")
-    if labels and targets:
-        spec.wrong("selector", "give either selector or targetRefs")
+    selector, labels, targets = read_selector_or_targets(spec, metadata.namespace)
     for key, value in labels.items():
         if "*" in key or "*" in value:
             selector.wrong("matchLabels", f"{key}: {value} has a *: labels are compared whole")

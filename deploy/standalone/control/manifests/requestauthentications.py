@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from deploy.standalone.control.manifests.durations import read_time
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import read_metadata
-from deploy.standalone.control.manifests.targetrefs import read_target_refs
+from deploy.standalone.control.manifests.targetrefs import read_selector_or_targets
 from deploy.standalone.control.manifests.texts import check_header
 from deploy.standalone.control.tokenapi import TIMEOUT, JwtRule, RequestAuthentication
 from waypoint.filters.jwt.keys import KeysError, parse_keys
@@ -32,12 +32,8 @@ def read_request_authentication(
     metadata = read_metadata(document)
     document.ignore("status")
     spec = document.child("spec")
-    selector = spec.child("selector")
-    labels = selector.labels("matchLabels")
-    targets = read_target_refs(spec, metadata.namespace)
-    if labels and targets:
-        spec.wrong("selector", "give either selector or targetRefs")
-    elif not targets:
+    selector, labels, targets = read_selector_or_targets(spec, metadata.namespace)
+    if not targets:
         spec.notice("selector" if labels else "targetRefs", DETACHED)
     made = RequestAuthentication(
         namespace=metadata.namespace,

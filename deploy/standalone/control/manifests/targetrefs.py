@@ -1,4 +1,4 @@
-"""targetRefs: what an object is attached to instead of workloads."""
+"""What an object is for: workloads that a selector means, or what targetRefs name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from deploy.standalone.control.istioapi import ROOT_NAMESPACE
 from deploy.standalone.control.manifests.entries import GROUP as ISTIO
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.gateways import GROUP
+from deploy.standalone.control.objects import Labels
 
 #: By kind, the group that it is of.
 GROUPS = {
@@ -22,6 +23,21 @@ def read_target_refs(spec: Fields, namespace: str) -> tuple[TargetRef, ...]:
     single = spec.child("targetRef")
     given = [*spec.children("targetRefs"), *([] if single.missing else [single])]
     return tuple(read_target_ref(inner, namespace) for inner in given)
+
+
+def read_selector_or_targets(
+    spec: Fields, namespace: str, name: str = "selector", labels: str = "matchLabels"
+) -> tuple[Fields, Labels, tuple[TargetRef, ...]]:
+    """Read a selector's labels, and targetRefs, of which an object may have one only.
+
+    name, labels: of the fields; the selector may have more fields to be read.
+    """
+    selector = spec.child(name)
+    selected = selector.labels(labels)
+    targets = read_target_refs(spec, namespace)
+    if selected and targets:
+        spec.wrong(name, f"give either {name} or targetRefs")
+    return selector, selected, targets
 
 
 def read_target_ref(fields: Fields, namespace: str) -> TargetRef:

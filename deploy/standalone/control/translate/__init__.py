@@ -11,4 +11,9 @@ group      the rules that hold together, for everyone or for some namespaces
 chain      where connections without requests go, by the name of a TLS server
 cluster    how a port of a service, or a subset of it, is reached
 share      a backend that gets a part of a rule's requests, or can't
+maker      makes one sort of filter for services' ports, of all objects that ask for it
+sight      what makers look at, and where they say what is wrong
+targeted   the services and Gateways that an object's targetRefs mean
+held       by service, the AuthorizationPolicies that are attached to it
+manager    a port's filters in their order, with what is done to requests before them
 """

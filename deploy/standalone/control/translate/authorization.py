@@ -17,10 +17,9 @@ from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
 
 from deploy.standalone.control.istioapi import Action, AuthorizationPolicy
 from deploy.standalone.control.translate.frontends import HTTP, STREAMS, Frontend, speaks
+from deploy.standalone.control.translate.held import Policies, find_held
 from deploy.standalone.control.translate.permissions import http_parts, never, policy_of
 from deploy.standalone.control.translate.sight import PODS, Found, Sight, http_filter
-from deploy.standalone.control.translate.targets import gateways_meant, meant_by
-from deploy.standalone.control.world import Name
 
 HTTP_RBAC = "envoy.filters.http.rbac"
 NETWORK_RBAC = "envoy.filters.network.rbac"
@@ -35,32 +34,21 @@ SHADOW_PREFIXES = {
     Action.DENY: "istio_dry_run_deny_",
     Action.AUDIT: "",
 }
-Policies = list[AuthorizationPolicy]
 
 
 def find_authorization(sight: Sight) -> Found:
     """The filters of each service's HTTP ports; those for bytes go into the sight."""
-    held: dict[Name, Policies] = defaultdict(list)
-    frontends: dict[Name, Frontend] = {}
-    for name, policy in sorted(sight.world.policies.items()):
-        if not policy.targets or policy.action not in ACTIONS:
-            continue
-        meant = meant_by(
-            policy.targets, policy.namespace, sight.world, sight.frontends, sight.problems
-        )
-        for frontend in meant:
-            if frontend.waypoint is not None:
-                held[frontend.key].append(policy)
-                frontends[frontend.key] = frontend
-                sight.held[name].append(str(frontend))
-        for gateway in gateways_meant(policy.targets, policy.namespace, sight.world):
-            service = sight.world.services[gateway]
-            held[(service.namespace, service.hostname)].append(policy)
-            sight.held[name].append(f"pods of {'/'.join(gateway)}")
+    attached = [
+        policy
+        for _, policy in sorted(sight.world.policies.items())
+        if policy.targets and policy.action in ACTIONS
+    ]
+    for policy in attached:
         check_rules(policy, sight)
+    held = find_held(attached, sight)
     found: Found = defaultdict(dict)
-    for key, policies in held.items():
-        made = frontends.get(key)
+    for key, policies in held.policies.items():
+        made = held.frontends.get(key)
         if made is None:
             found[key][PODS] = http_filters(policies)
             sight.network[key][PODS] = network_filters(policies)

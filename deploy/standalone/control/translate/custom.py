@@ -15,19 +15,18 @@ from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
 
 from deploy.standalone.control.extensionapi import AuthzProvider
 from deploy.standalone.control.istioapi import Action, AuthorizationPolicy
+from deploy.standalone.control.translate.authorization import HTTP_RBAC
 from deploy.standalone.control.translate.authzservers import config_of, nobody
 from deploy.standalone.control.translate.frontends import HTTP, Frontend, speaks
+from deploy.standalone.control.translate.held import Policies, find_held
 from deploy.standalone.control.translate.permissions import never, policy_of
 from deploy.standalone.control.translate.sight import PODS, Found, Sight, http_filter
-from deploy.standalone.control.translate.targets import gateways_meant, meant_by
 from deploy.standalone.control.world import Name
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"
-HTTP_RBAC = "envoy.filters.http.rbac"
 #: Istio's words: where the shadow filter notes the policy, and how that is named.
 NOTED = "istio_ext_authz_"
 POLICY = "istio-ext-authz"
-Policies = list[AuthorizationPolicy]
 
 
 def find_custom(sight: Sight) -> Found:
@@ -35,29 +34,18 @@ def find_custom(sight: Sight) -> Found:
 
     What is attached to a Gateway holds for its workloads' own addresses, too.
     """
-    held: dict[Name, Policies] = defaultdict(list)
-    frontends: dict[Name, Frontend] = {}
-    providers: dict[Name, AuthzProvider | None] = {}
-    for name, policy in sorted(sight.world.policies.items()):
-        if not counts(policy, sight):
-            continue
-        providers[name] = server_of(policy, sight)
-        for frontend in meant_by(
-            policy.targets, policy.namespace, sight.world, sight.frontends, sight.problems
-        ):
-            if frontend.waypoint is not None:
-                held[frontend.key].append(policy)
-                frontends[frontend.key] = frontend
-                sight.held[name].append(str(frontend))
-        for gateway in gateways_meant(policy.targets, policy.namespace, sight.world):
-            service = sight.world.services[gateway]
-            held[(service.namespace, service.hostname)].append(policy)
-            sight.held[name].append(f"pods of {'/'.join(gateway)}")
+    attached = {
+        name: policy
+        for name, policy in sorted(sight.world.policies.items())
+        if counts(policy, sight)
+    }
+    providers = {name: server_of(policy, sight) for name, policy in attached.items()}
+    held = find_held(attached.values(), sight)
     found: Found = defaultdict(dict)
-    for key, policies in held.items():
+    for key, policies in held.policies.items():
         config = asking(policies, key, providers, sight)
         row = [shadow_filter(policies), http_filter(EXT_AUTHZ, config)]
-        made = frontends.get(key)
+        made = held.frontends.get(key)
         if made is None:
             found[key][PODS] = row
             continue

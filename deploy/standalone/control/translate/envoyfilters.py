@@ -26,7 +26,7 @@ from deploy.standalone.control.extensionapi import (
 from deploy.standalone.control.istioapi import ROOT_NAMESPACE
 from deploy.standalone.control.problems import Problem
 from deploy.standalone.control.translate.attached import HttpPort, Share, cluster_name
-from deploy.standalone.control.translate.frontends import HTTP, Frontend, speaks
+from deploy.standalone.control.translate.frontends import HTTP, Frontend
 from deploy.standalone.control.translate.merging import merge
 from deploy.standalone.control.translate.routes import (
     configuration_name,
@@ -61,11 +61,7 @@ class Bench:
 
     def apply(self, patch: ConfigPatch, frontend: Frontend) -> bool:
         """Apply a patch to a service; whether there was anything to apply it to."""
-        ports = [
-            port.port
-            for port in frontend.ports
-            if speaks(port, HTTP) and patch.match.port in {0, port.port}
-        ]
+        ports = [port for port in frontend.speaking(HTTP) if patch.match.port in {0, port}]
         change = self.on_filters if patch.apply_to is ApplyTo.HTTP_FILTER else self.on_routes
         return True in [change(patch, frontend.key, port) for port in ports]
 

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
-from envoy.extensions.filters.network.http_connection_manager.v3 import (
-    http_connection_manager_pb2 as pb,
-)
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.duration_pb2 import Duration
 
 from deploy.standalone.control.routing import Fault
 from deploy.standalone.control.translate.attached import HttpPort
-from deploy.standalone.control.translate.sight import Found, Sight
+from deploy.standalone.control.translate.sight import Found, Sight, http_filter
 from deploy.standalone.control.world import Name
 
 FAULT_FILTER = "envoy.filters.http.fault"
@@ -48,9 +45,7 @@ def carries_fault(configuration: Any) -> bool:
 
 def idle_filter() -> Any:
     """A filter without a fault of its own."""
-    made = pb.HttpFilter(name=FAULT_FILTER)
-    made.typed_config.Pack(HTTPFault(), deterministic=True)
-    return made
+    return http_filter(FAULT_FILTER, HTTPFault())
 
 
 def has_faults(attached: HttpPort) -> bool:

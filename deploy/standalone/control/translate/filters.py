@@ -37,7 +37,7 @@ from deploy.standalone.control.translate.plugins import (
     stats_plugins,
 )
 from deploy.standalone.control.translate.sight import Found, Sight
-from deploy.standalone.control.translate.targets import gateways_meant, meant_by
+from deploy.standalone.control.translate.targets import find_targeted
 from deploy.standalone.control.translate.tokens import find_tokens
 from deploy.standalone.control.world import Name, World
 
@@ -113,13 +113,8 @@ def patch(
                 )
             )
             continue
-        frontends = meant_by(
-            each.targets, each.namespace, sight.world, sight.frontends, sight.problems
-        )
-        waypoints = gateways_meant(each.targets, each.namespace, sight.world)
-        services = [sight.world.services[name] for name in waypoints]
-        keys = tuple((service.namespace, service.hostname) for service in services)
-        meant.append(Meant(each, tuple(frontends), keys))
+        found = find_targeted(each.targets, each.namespace, sight)
+        meant.append(Meant(each, found.frontends, tuple(found.gateways.values())))
     bench = Bench(rows, sight.attachments.http, sight.problems)
     apply_envoy_filters(meant, bench)
     for key, ports in bench.filters.items():

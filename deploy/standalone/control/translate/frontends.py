@@ -41,6 +41,10 @@ class Frontend:
         """The port of that number."""
         return next((port for port in self.ports if port.port == number), None)
 
+    def speaking(self, protocols: set[pb.AppProtocol.ValueType]) -> list[int]:
+        """The numbers of the ports that speak one of the protocols."""
+        return [port.port for port in self.ports if speaks(port, protocols)]
+
 
 def speaks(port: Port, protocols: set[pb.AppProtocol.ValueType]) -> bool:
     """Whether a port speaks one of the protocols."""

@@ -9,7 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 
 from deploy.standalone.control.extensionapi import PathNormalization
-from deploy.standalone.control.translate.frontends import HTTP, Frontends, speaks
+from deploy.standalone.control.translate.frontends import HTTP, Frontends
 from deploy.standalone.control.translate.sight import POD_FILTERS, PODS
 from deploy.standalone.control.world import Name, World
 
@@ -34,11 +34,10 @@ def filters_name(port: int, hostname: str) -> str:
 def places_of(world: World, frontends: Frontends) -> dict[Place, Name | None]:
     """Where requests come to a waypoint, and to which."""
     found: dict[Place, Name | None] = {
-        Place(each.key, port.port): each.waypoint
+        Place(each.key, port): each.waypoint
         for each in frontends.by_key.values()
         if each.waypoint is not None
-        for port in each.ports
-        if speaks(port, HTTP)
+        for port in each.speaking(HTTP)
     }
     for name in world.gateways:
         service = world.services[name]

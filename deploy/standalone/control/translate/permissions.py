@@ -21,7 +21,7 @@ from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import (
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
-from deploy.standalone.control.istioapi import Attributes, Condition, PolicyRule
+from deploy.standalone.control.istioapi import Attributes, Condition, PolicyRule, positive
 from deploy.standalone.control.translate import principals as p
 
 TEMPLATE = "uri-template"
@@ -150,14 +150,6 @@ def http_parts(rule: PolicyRule) -> list[str]:
     ]
     found += [each.key for each in rule.conditions if each.key.startswith(HTTP_KEYS)]
     return list(dict.fromkeys(found))
-
-
-def positive(field: str) -> str:
-    """A field without its ``not``."""
-    if not field.startswith("not"):
-        return field
-    rest = field.removeprefix("not")
-    return rest[0].lower() + rest[1:]
 
 
 def accounts(namespace: str) -> Part:

@@ -11,9 +11,9 @@ from google.protobuf import json_format
 from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from deploy.standalone.control.pluginapi import Phase, PythonFilter
-from deploy.standalone.control.translate.frontends import HTTP, speaks
+from deploy.standalone.control.translate.frontends import HTTP
 from deploy.standalone.control.translate.sight import PODS, Found, Sight, http_filter
-from deploy.standalone.control.translate.targets import gateways_meant, meant_by
+from deploy.standalone.control.translate.targets import find_targeted
 
 TYPE_URL = "type.googleapis.com/tandem.PythonFilter"
 
@@ -32,22 +32,19 @@ def find_plugins(phase: Phase, sight: Sight) -> Found:
         if plugin.phase is not phase:
             continue
         made = http_filter(plugin_name(plugin), settings(plugin))
-        meant = meant_by(
-            plugin.targets, plugin.namespace, sight.world, sight.frontends, sight.problems
-        )
-        for frontend in meant:
-            ports = [port for port in frontend.ports if speaks(port, HTTP)]
+        targeted = find_targeted(plugin.targets, plugin.namespace, sight)
+        for frontend in targeted.frontends:
+            ports = frontend.speaking(HTTP)
             if not ports:
                 sight.problems.append(
                     plugin.origin.notice(
-                        "spec.targetRefs", f"{frontend} has no port that speaks HTTP"
+                        "spec.targetRefs",
+                        f"{frontend} has no port that speaks HTTP: name one http",
                     )
                 )
             for port in ports if frontend.waypoint is not None else ():
-                found[frontend.key].setdefault(port.port, []).append(made)
-        for gateway in gateways_meant(plugin.targets, plugin.namespace, sight.world):
-            service = sight.world.services[gateway]
-            key = (service.namespace, service.hostname)
+                found[frontend.key].setdefault(port, []).append(made)
+        for key in targeted.gateways.values():
             found[key].setdefault(PODS, []).append(made)
     return found
 

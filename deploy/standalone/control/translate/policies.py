@@ -20,6 +20,7 @@ from deploy.standalone.control.istioapi import (
     AuthorizationPolicy,
     Condition,
     PolicyRule,
+    positive,
 )
 from deploy.standalone.control.problems import Problem
 from proto import authorization_pb2 as pb
@@ -144,14 +145,6 @@ def http_parts(rule: PolicyRule) -> list[str]:
     ]
     found += [each.key for each in rule.conditions if each.key not in L4_CONDITIONS]
     return list(dict.fromkeys(found))
-
-
-def positive(field: str) -> str:
-    """A field without its ``not``."""
-    if not field.startswith("not"):
-        return field
-    rest = field.removeprefix("not")
-    return rest[0].lower() + rest[1:]
 
 
 def translate_rule(rule: PolicyRule, namespace: str) -> pb.Rule:

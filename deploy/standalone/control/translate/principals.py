@@ -11,10 +11,10 @@ from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
+from deploy.standalone.control.translate.matching import PAYLOAD, TOKENS
+
 #: The identity that the mesh proved, as Envoy's waypoint keeps it.
 PEER_PRINCIPAL = "io.istio.peer_principal"
-JWT_FILTER = "envoy.filters.http.jwt_authn"
-JWT_PAYLOAD = "payload"
 SPIFFE = "spiffe://"
 SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 BRACKETS = re.compile(r"\[([^\[\]]*)\]")
@@ -122,8 +122,8 @@ def claims(names: tuple[str, ...], values: tuple[str, ...]) -> Any:
 
 def claim(names: tuple[str, ...], value: Any) -> Any:
     """A condition on a token's claim."""
-    made = MetadataMatcher(filter=JWT_FILTER, value=value)
-    for name in (JWT_PAYLOAD, *names):
+    made = MetadataMatcher(filter=TOKENS, value=value)
+    for name in (PAYLOAD, *names):
         made.path.add(key=name)
     return made
 

@@ -3,51 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from deploy.standalone.control.extensionapi import TargetRef
 from deploy.standalone.control.problems import Problem
-from deploy.standalone.control.translate.frontends import Frontend, Frontends
-from deploy.standalone.control.world import Name, World
+from deploy.standalone.control.translate.frontends import Frontend
+from deploy.standalone.control.translate.sight import Sight
+from deploy.standalone.control.world import Name
 
 
-def meant_by(
-    targets: Iterable[TargetRef],
-    namespace: str,
-    world: World,
-    frontends: Frontends,
-    problems: list[Problem],
-) -> list[Frontend]:
-    """Each service once; what means none is added to problems.
+class Targeted(NamedTuple):
+    """What targetRefs mean, each once.
+
+    frontends: services; gateways: by the name of each Gateway that is meant, the key of
+    its own service: what is attached to it holds for workloads' own addresses too.
+    """
+
+    frontends: tuple[Frontend, ...]
+    gateways: dict[Name, Name]
+
+
+def find_targeted(targets: tuple[TargetRef, ...], namespace: str, sight: Sight) -> Targeted:
+    """What an object of a namespace is attached to; targets that mean nothing become
+    problems.
 
     A Service or ServiceEntry means itself; a Gateway all that it serves; a GatewayClass
     all that Gateways of it serve.
     """
-    found: dict[tuple[str, str], Frontend] = {}
+    found: dict[Name, Frontend] = {}
     for target in targets:
-        here = one_target(target, namespace, world, frontends, problems)
+        here = one_target(target, namespace, sight)
         found.update({frontend.key: frontend for frontend in here})
-    return list(found.values())
+    return Targeted(tuple(found.values()), gateways_meant(targets, namespace, sight))
 
 
-def gateways_meant(targets: Iterable[TargetRef], namespace: str, world: World) -> list[Name]:
-    """The Gateways themselves that are meant: what holds at them for workloads too."""
+def gateways_meant(
+    targets: Iterable[TargetRef], namespace: str, sight: Sight
+) -> dict[Name, Name]:
+    """The Gateways themselves that are meant, with their services' keys."""
+    world = sight.world
     kinds = {(target.kind, target.name) for target in targets}
-    return [
-        name
+    return {
+        name: (world.services[name].namespace, world.services[name].hostname)
         for name, gateway in sorted(world.gateways.items())
         if (name[0] == namespace and ("Gateway", name[1]) in kinds)
         or ("GatewayClass", gateway.gateway_class) in kinds
-    ]
+    }
 
 
-def one_target(
-    target: TargetRef,
-    namespace: str,
-    world: World,
-    frontends: Frontends,
-    problems: list[Problem],
-) -> list[Frontend]:
+def one_target(target: TargetRef, namespace: str, sight: Sight) -> list[Frontend]:
     """The services that one reference means."""
+    world, frontends, problems = sight.world, sight.frontends, sight.problems
     every = frontends.by_key.values()
     match target.kind:
         case "Gateway":

@@ -16,10 +16,10 @@ from google.protobuf.empty_pb2 import Empty
 
 from deploy.standalone.control.tokenapi import JwtRule
 from deploy.standalone.control.translate.attached import cluster_name
-from deploy.standalone.control.translate.frontends import HTTP, Frontends, speaks
+from deploy.standalone.control.translate.frontends import HTTP, Frontends
 from deploy.standalone.control.translate.matching import PAYLOAD, TOKENS
 from deploy.standalone.control.translate.sight import PODS, Found, Sight, http_filter
-from deploy.standalone.control.translate.targets import gateways_meant, meant_by
+from deploy.standalone.control.translate.targets import find_targeted
 from deploy.standalone.control.world import Name
 
 #: Claims that are lists, whatever else is said.
@@ -35,31 +35,26 @@ def find_tokens(sight: Sight) -> Found:
     """The filter of each HTTP port of the services that tokens are asked of."""
     rules: dict[Name, list[tuple[JwtRule, str]]] = defaultdict(list)
     for each in sight.world.request_authentications:
-        frontends = meant_by(
-            each.targets, each.namespace, sight.world, sight.frontends, sight.problems
-        )
-        for frontend in frontends:
-            rules[frontend.key] += [(rule, each.namespace) for rule in each.rules]
-            if not any(speaks(port, HTTP) for port in frontend.ports):
+        own = [(rule, each.namespace) for rule in each.rules]
+        targeted = find_targeted(each.targets, each.namespace, sight)
+        for frontend in targeted.frontends:
+            rules[frontend.key] += own
+            if not frontend.speaking(HTTP):
                 sight.problems.append(
                     each.origin.error(
                         "spec.targetRefs",
                         f"{frontend} has no port that speaks HTTP: name one http",
                     )
                 )
-        for gateway in gateways_meant(each.targets, each.namespace, sight.world):
-            service = sight.world.services[gateway]
-            key = (service.namespace, service.hostname)
-            rules[key] += [(rule, each.namespace) for rule in each.rules]
+        for key in targeted.gateways.values():
+            rules[key] += own
     found: Found = {}
     for key, own in rules.items():
         if own:
             made = [http_filter(TOKENS, authentication(own, sight.frontends))]
             known = sight.frontends.by_key.get(key)
-            numbers = (
-                [port.port for port in known.ports if speaks(port, HTTP)] if known else [PODS]
-            )
-            found[key] = dict.fromkeys(numbers, made)
+            ports = [PODS] if known is None else known.speaking(HTTP)
+            found[key] = dict.fromkeys(ports, made)
     return found
 
 

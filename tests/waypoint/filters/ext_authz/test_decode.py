@@ -42,7 +42,7 @@ def test_what_says_little_fails_closed_within_200_ms() -> None:
     [
         ({}, "at.grpc_service or http_service is missing"),
         ({"grpc_service": {"google_grpc": {"target_uri": "a"}}}, "grpc_service.google_grpc"),
-        ({**GRPC, "transport_api_version": "V2"}, "transport_api_version is not V3"),
+        ({**GRPC, "transport_api_version": "V2"}, "transport_api_version V2 is not V3"),
         ({**GRPC, "deny_at_disable": {"runtime_key": "a"}}, "at.deny_at_disable"),
         ({**GRPC, "include_tls_session": True}, "at.include_tls_session"),
         ({**GRPC, "with_request_body": {}}, "with_request_body.max_request_bytes 0"),
@@ -67,10 +67,9 @@ def test_what_says_little_fails_closed_within_200_ms() -> None:
                 "filter_enabled_metadata": {
                     "filter": "x",
                     "path": [{"key": "y"}],
-                    "value": {"bool_match": True},
                 },
             },
-            "filter_enabled_metadata.value.bool_match",
+            "filter_enabled_metadata.value.match_pattern is missing",
         ),
     ],
 )

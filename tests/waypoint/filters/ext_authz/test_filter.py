@@ -16,9 +16,7 @@ from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import (
 )
 from envoy.extensions.filters.http.rbac.v3.rbac_pb2 import RBAC
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.message import Message
+from google.protobuf.json_format import ParseDict
 
 from tests.waypoint.filters.servers import authorization
 from tests.waypoint.http2.peers import client2, fields
@@ -28,6 +26,7 @@ from tests.waypoint.mesh import (
     filters,
     host,
     hostname,
+    override,
     routes,
     running,
     service,
@@ -35,7 +34,7 @@ from tests.waypoint.mesh import (
     until,
 )
 from tests.waypoint.wire import Peer, client, ok, request, upstream
-from waypoint.filters.ext_authz.filter import MOST
+from waypoint.filters.room import MOST
 from ztunnel_compat.model import AppProtocol
 
 NAME = ExtAuthz.DESCRIPTOR.full_name
@@ -44,16 +43,8 @@ YES = CheckResponse()
 NO = ParseDict({"status": {"code": 7}}, CheckResponse())
 
 
-def packed(message: Message) -> dict[str, Any]:
-    """A message as the JSON of an Any."""
-    wrapped = AnyMessage()
-    wrapped.Pack(message)
-    found: dict[str, Any] = MessageToDict(wrapped)
-    return found
-
-
 def per_route(**settings: Any) -> dict[str, Any]:
-    return {"typed_per_filter_config": {NAME: packed(ParseDict(settings, ExtAuthzPerRoute()))}}
+    return override(NAME, ParseDict(settings, ExtAuthzPerRoute()))
 
 
 def by_grpc(timeout: str = "5s", **more: Any) -> ExtAuthz:

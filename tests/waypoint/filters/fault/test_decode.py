@@ -75,11 +75,11 @@ def test_what_is_honoured(given: dict[str, Any], fault: Fault) -> None:
     ("given", "told"),
     [
         ({"filterMetadata": {"a": 1}}, "x.filter_metadata"),
-        ({"delay": {}}, "x.delay.fixed_delay is missing"),
+        ({"delay": {}}, "x.delay.fixed_delay or header_delay is missing"),
         ({"delay": {"fixedDelay": "0s"}}, "x.delay.fixed_delay is 0 s"),
-        ({"abort": {}}, "x.abort.http_status is missing"),
+        ({"abort": {}}, "x.abort.http_status, grpc_status or header_abort is missing"),
         ({"abort": {"httpStatus": 199}}, "x.abort.http_status 199 is not in"),
-        ({"responseRateLimit": {}}, "x.response_rate_limit.fixed_limit is missing"),
+        ({"responseRateLimit": {}}, "x.response_rate_limit.fixed_limit or header_limit"),
         (
             {"responseRateLimit": {"fixedLimit": {}}},
             "x.response_rate_limit.fixed_limit.limit_kbps is 0",

@@ -36,7 +36,8 @@ def test_what_says_little_fails_open_within_20_ms() -> None:
     ("given", "named"),
     [
         ({"rate_limit_service": SERVICE}, "at.domain is missing"),
-        ({**LEAST, "stage": 11}, "at.stage 11 is above 10"),
+        ({**LEAST, "rate_limited_status": {"code": 600}}, "at.rate_limited_status.code 600"),
+        ({**LEAST, "stage": 11}, "at.stage 11 is not in 0…10"),
         ({**LEAST, "request_type": "internal"}, "at.request_type 'internal'"),
         ({"domain": "d"}, "envoy_grpc.cluster_name is missing"),
         (

@@ -15,8 +15,7 @@ from envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import (
     RateLimitPerRoute,
 )
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import ParseDict
 
 from tests.waypoint.filters.servers import rate_limits
 from tests.waypoint.mesh import (
@@ -25,6 +24,7 @@ from tests.waypoint.mesh import (
     filters,
     host,
     hostname,
+    override,
     routes,
     running,
     service,
@@ -32,7 +32,7 @@ from tests.waypoint.mesh import (
     until,
 )
 from tests.waypoint.wire import client, ok, request, upstream
-from waypoint.filters.global_limit.filter import MOST
+from waypoint.filters.room import MOST
 from ztunnel_compat.model import AppProtocol
 
 NAME = RateLimit.DESCRIPTOR.full_name
@@ -74,9 +74,7 @@ STICKY = [{"cookie": {"name": "kept", "ttl": "0s"}}]
 
 
 def per_route(**given: Any) -> dict[str, Any]:
-    wrapped = AnyMessage()
-    wrapped.Pack(ParseDict(given, RateLimitPerRoute()))
-    return {"typed_per_filter_config": {NAME: MessageToDict(wrapped)}}
+    return override(NAME, ParseDict(given, RateLimitPerRoute()))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from google.protobuf import json_format
 
 from tests.waypoint.filters.jwt.tokens import ISSUER, jwk, jwks
 from tests.waypoint.mesh import HTTP_PORT, Mesh, hostname
+from tests.waypoint.wire import upstream
 from waypoint.filters.decode import TYPE_URL
 from ztunnel_compat.model import Extension
 
@@ -95,22 +96,9 @@ class KeyServer:
 async def key_server() -> AsyncIterator[KeyServer]:
     """A server of keys on loopback."""
     made = KeyServer()
-    running: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(made.serve(reader, writer))
-        running.add(task)
-        task.add_done_callback(running.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
-    try:
+    async with upstream(lambda peer: made.serve(peer.reader, peer.writer)) as server:
+        made.port = server.port
         yield made
-    finally:
-        server.close()
-        for task in list(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 def counted(mesh: Mesh, name: str) -> int:

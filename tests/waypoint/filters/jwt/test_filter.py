@@ -15,7 +15,7 @@ import pytest
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as pb
 from google.protobuf import json_format
 
-from tests.support.echo import echo, read_head
+from tests.support.echo import echo, read_response
 from tests.support.envoy import EXTENSIONS, bootstrap, cluster, envoy, http_listener
 from tests.waypoint.filters.jwt.corpus import CONFIGURATIONS, Corpus
 from tests.waypoint.filters.jwt.served import (
@@ -97,12 +97,8 @@ class Client:
 
     async def ask(self, raw: bytes) -> Outcome:
         self.writer.write(raw)
-        head = await read_head(self.reader)
-        assert head is not None
-        line, fields = head
-        length = int(dict(fields).get("content-length", "0"))
-        body = (await self.reader.readexactly(length)).decode()
-        status = int(line.split(" ")[1])
+        status, fields, content = await read_response(self.reader)
+        body = content.decode()
         if not body.startswith('{"cluster"'):
             told = {"content-length", "date", "server"}
             kept = joined(field for field in fields if field[0] not in told)

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from waypoint.errors import RouteError
 from waypoint.filters.descriptors import HostLimits
 from waypoint.filters.local_limit.bucket import SECOND, Bucket
-from waypoint.filters.local_limit.decode import decode_limit, decode_override
+from waypoint.filters.local_limit.decode import decode_limit, override
 from waypoint.filters.local_limit.settings import NEVER, Limit, LocalLimit
 from waypoint.routing.conditions import Fraction
 from waypoint.routing.edits import Action, Addition, Edits
@@ -98,10 +98,10 @@ def test_statuses(code: int, status: int) -> None:
         ({"localClusterRateLimit": {}}, "x.local_cluster_rate_limit"),
         ({"tokenBucket": {"fillInterval": "1s"}}, "x.token_bucket.max_tokens"),
         ({"tokenBucket": {**BUCKET, "tokensPerFill": 0}}, "x.token_bucket.max_tokens"),
-        ({"tokenBucket": {"maxTokens": 1}}, "x.token_bucket.fill_interval is missing"),
+        ({"tokenBucket": {"maxTokens": 1}}, "x.token_bucket.fill_interval 0 s: give more"),
         (
             {"tokenBucket": {"maxTokens": 4_000_000_000, "fillInterval": "3600s"}},
-            "x.token_bucket.fill_interval: the bucket would take over 100 years",
+            "x.token_bucket.fill_interval: the bucket takes over 100 years",
         ),
         ({"descriptors": [{"tokenBucket": BUCKET}]}, "x.descriptors[0].entries is empty"),
         ({"descriptors": [entries(("", "a"))]}, "x.descriptors[0].entries[0].key is empty"),
@@ -110,7 +110,7 @@ def test_statuses(code: int, status: int) -> None:
             "x.descriptors[1] has the entries of another",
         ),
         ({"descriptors": [{"entries": [{"key": "a"}]}]}, "x.descriptors[0].token_bucket."),
-        ({"stage": 11}, "x.stage 11 is above 10"),
+        ({"stage": 11}, "x.stage 11 is not in 0…10"),
         ({"status": {"code": 600}}, "x.status.code 600"),
         ({"maxDynamicDescriptors": 70_000}, "x.max_dynamic_descriptors 70000 is above"),
         (
@@ -128,4 +128,4 @@ def test_what_is_not(given: dict[str, Any], told: str) -> None:
 
 def test_routes_need_a_bucket() -> None:
     with pytest.raises(RouteError, match="token_bucket is missing"):
-        decode_override(packed({"filterEnabled": HALF}), "x.")
+        override(packed({"filterEnabled": HALF}), "x.")

@@ -6,12 +6,12 @@ from xds.type.v3.typed_struct_pb2 import TypedStruct
 
 from tests.waypoint.filters.plugin.mesh import struct
 from waypoint.errors import RouteError
-from waypoint.filters.plugin.decode import read_plugin
+from waypoint.filters.plugin.decode import build
 from waypoint.filters.plugin.spec import PluginSpec
 
 
 def read(**fields: object) -> PluginSpec:
-    return read_plugin("p", struct(**fields).SerializeToString(), "at.").spec
+    return build("p", struct(**fields).SerializeToString(), "at.").spec
 
 
 def test_what_is_set_and_what_is_not() -> None:
@@ -57,4 +57,4 @@ def test_what_cannot_be_honoured_is_named(fields: dict[str, object], message: st
 def test_another_type_is_none() -> None:
     other = TypedStruct(type_url="type.googleapis.com/other", value=Struct())
     with pytest.raises(RouteError, match=r"type_url 'type\.googleapis\.com/other' is not"):
-        read_plugin("p", other.SerializeToString(), "at.")
+        build("p", other.SerializeToString(), "at.")

@@ -11,7 +11,7 @@ from tests.waypoint.mesh import filters, host, routes, running, service, to
 from tests.waypoint.wire import client, upstream
 from waypoint.errors import RouteError
 from waypoint.filters.chain import DISABLED
-from waypoint.filters.rbac.decode import build, network_settings, per_route
+from waypoint.filters.rbac.decode import build, network_settings, override
 from waypoint.filters.rbac.engine import Settings
 
 ANY: dict[str, Any] = {"any": True}
@@ -76,8 +76,8 @@ def test_other_parts_are_named() -> None:
 
 
 def test_a_route_may_turn_it_off() -> None:
-    assert per_route(RBACPerRoute().SerializeToString(), "") == DISABLED
-    found = per_route(RBACPerRoute(rbac=rbac()).SerializeToString(), "")
+    assert override(RBACPerRoute().SerializeToString(), "") == DISABLED
+    found = override(RBACPerRoute(rbac=rbac()).SerializeToString(), "")
     assert isinstance(found, Settings)
     assert found.rules is not None
 
