@@ -92,9 +92,11 @@ class Undecided(asyncio.Protocol):
             self.timer.cancel()
 
     def decide(self, kind: Kind) -> None:
-        """Make the connection its server's."""
+        """Make the connection its server's, by what is configured now."""
         self.leave()
-        if self.target.protocol is AppProtocol.TLS and kind is not Kind.TLS:
+        self.target = self.worker.targets.find(self.caller.peer) or self.target
+        said = self.target.protocol
+        if said is AppProtocol.TCP or (said is AppProtocol.TLS and kind is not Kind.TLS):
             kind = Kind.BYTES
         transport = self.transport
         protocol: Downstream | Http2Downstream

@@ -186,13 +186,10 @@ class Exchange:
         self.passage = None
         intakes = self.intakes
         asked = passage.asked
-        anew = passage.changed or passage.reroute or self.plan.target.table.reads_notes
         if intakes is not None:
             self.plan, asked = unsized(self.plan, asked)
-        if anew or intakes is not None:
-            self.plan = replanned(
-                self.plan, asked, self.worker.random(), reroute=passage.reroute
-            )
+        if passage.changed or intakes is not None:
+            self.plan = replanned(self.plan, asked)
         if self.plan.ways:
             choose(self, self.plan)
         if intakes is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from waypoint.access_log import agent_part, authority_part, quoted, request_part
 from waypoint.clusters import Cluster
@@ -188,8 +189,12 @@ def decided(
     if not target.chain.filters:
         return routed(head, target, route, facts, http2=http2)
     asked = Asked(head.request, source, facts, http2=http2, grpc=is_grpc(head))
+
+    def anew(asked: Asked) -> Mapping[str, Any]:
+        return table.settings(table.match(asked.request, source, drawn, asked.notes))
+
     opening = open_chain(
-        target.chain, asked, table.overrides if route is None else route.overrides
+        target.chain, asked, table.settings(route), anew, by_notes=table.reads_notes
     )
     head = changed_head(head, opening.asked.request)
     if opening.reroute or table.reads_notes:
@@ -197,12 +202,11 @@ def decided(
     return routed(head, target, route, facts, http2=http2, opening=opening, now=now)
 
 
-def replanned(plan: Plan, asked: Asked, drawn: float, *, reroute: bool) -> Plan:
-    """A plan whose gate was passed; asked: the request after it."""
-    head = changed_head(plan.head, asked.request)
-    route, table = plan.route, plan.target.table
-    if reroute or table.reads_notes:
-        route = table.match(head.request, asked.source, drawn, asked.notes)
+def replanned(plan: Plan, asked: Asked, drawn: float | None = None) -> Plan:
+    """A plan for a request as filters changed it; drawn: its route is looked for anew."""
+    head, route = changed_head(plan.head, asked.request), plan.route
+    if drawn is not None:
+        route = plan.target.table.match(head.request, asked.source, drawn, asked.notes)
     return routed(head, plan.target, route, plan.facts, http2=plan.http2)
 
 

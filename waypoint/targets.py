@@ -264,7 +264,7 @@ class Targets:
             self.clusters.drop(cluster)
 
     def find(self, peer: Peer) -> Target | None:
-        """The target that a connection was made for, or None: not ours."""
+        """The target that a connection is for, as it is now, or None: not ours (any more)."""
         target = self.by_hash.get(peer.target) or self.workloads.get(peer.target)
         if target is not None or peer.flags & FLOW_SERVICE:
             return target

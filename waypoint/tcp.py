@@ -26,6 +26,7 @@ from waypoint.streams import StreamChain
 from waypoint.targets import Target
 from waypoint.worker import Caller, Worker
 from ztunnel_compat.istio_labels import Labels
+from ztunnel_compat.model import AppProtocol
 
 #: Endpoints that are tried for one connection.
 CONNECT_ATTEMPTS = 3
@@ -166,10 +167,16 @@ class Relay:
 
     def pushed(self) -> None:
         """The mesh has changed: whoever may no longer be here goes."""
-        targets, number = self.worker.targets, self.caller.peer.target
-        target = targets.by_hash.get(number) or targets.workloads.get(number)
-        chain = target.stream_chain(self.name) if target is not None else None
-        if chain is not None and not self.over:
+        target = self.worker.targets.find(self.caller.peer)
+        if target is None or self.over:
+            return
+        if target.protocol is not AppProtocol.TCP and not target.takes_bytes:
+            # There are filters now, which bytes would go past.
+            self.worker.stats.refuse("not_http")
+            self.refuse("not_http")
+            return
+        chain = target.stream_chain(self.name)
+        if chain is not None:
             refusal, _ = decided(self.caller, chain, self.name)
             if refusal is not None:
                 self.worker.stats.refuse("policy")

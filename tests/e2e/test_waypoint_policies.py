@@ -6,6 +6,7 @@ import json
 
 from tests.e2e.manifests import documents, gateway, idle, namespace, pod, service
 from tests.support.mesh import MeshHandle, eventually
+from tests.waypoint.filters.jwt.tokens import ISSUER, jwk, jwks, token
 
 TELLING = "ambient.istio.io/xfcc-include-client-identity: 'true'"
 ACCOUNTS = "".join(
@@ -46,6 +47,28 @@ MANIFESTS = {
     + ACCOUNTS,
     "policy.yaml": attached("friends", GATEWAY, FRIENDS),
 }
+TOKENS = f"""\
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{name: tokens, namespace: apps}}
+spec:
+  targetRefs: [{GATEWAY}]
+  jwtRules: [{{issuer: {ISSUER}, jwks: '{jwks(jwk("rsa"))}'}}]
+"""
+PLUGIN = f"""\
+apiVersion: tandem.io/v1alpha1
+kind: PythonFilter
+metadata: {{name: closed, namespace: apps}}
+spec:
+  targetRefs: [{GATEWAY}]
+  class: Closed
+  code: |
+    from tandem.plugins import Filter, Response
+
+    class Closed(Filter):
+        def on_request(self, request):
+            return Response(451) if request.path == "/closed" else None
+"""
 CONNECT = """
 import socket, sys
 try:
@@ -106,3 +129,21 @@ def test_an_edit_holds_at_once(mesh: MeshHandle) -> None:
     )
     assert curl(mesh, "friend", "http://web.apps/")[0] == "200"
     assert curl(mesh, "friend", "http://web.apps/x/%2e%2e/admin", "--path-as-is")[0] == "403"
+
+
+def test_tokens_and_plugins_are_asked_for_at_pods_own_addresses_too(mesh: MeshHandle) -> None:
+    address = mesh.pod("web", "apps")["ips"][0]
+    urls = ("http://web.apps", f"http://{address}:8080")
+    mesh.write("tokens.yaml", f"{TOKENS}---\n{PLUGIN}")
+    eventually(
+        lambda: curl(mesh, "friend", f"{urls[0]}/closed")[0] == "451", "the plug-in's effect"
+    )
+    for url in urls:
+        bearer = "Authorization: Bearer "
+        assert curl(mesh, "friend", f"{url}/closed")[0] == "451", url
+        assert curl(mesh, "friend", f"{url}/")[0] == "200", url
+        assert curl(mesh, "friend", f"{url}/", "-H", bearer + token())[0] == "200", url
+        forged = curl(mesh, "friend", f"{url}/", "-H", bearer + token(by="other"))
+        assert forged == ("401", "Jwt verification fails"), url
+        assert curl(mesh, "stranger", f"{url}/", "-H", bearer + token())[0] == "403", url
+    assert greeted(mesh, "friend", "greeter.apps", 25).startswith("220")

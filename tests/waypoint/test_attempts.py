@@ -13,6 +13,7 @@ from tests.waypoint.mesh import HTTP_PORT, Mesh, host, routes, running, service,
 from tests.waypoint.test_clusters import settings
 from tests.waypoint.wire import Peer, client, ok, request, upstream
 from waypoint.resilience.breakers import Resource
+from waypoint.resilience.retry import Verdict
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"
 LONG = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 100000\r\n\r\nno"
@@ -66,6 +67,30 @@ async def test_when_no_retries_are_left_the_client_gets_the_answer() -> None:
             head, body = await peer.get()
         assert (head.split()[1], body) == (b"503", b"no")
         assert mesh.worker.stats.retries == {"answer": 1, "exhausted": 1}
+
+
+async def test_a_body_beyond_the_bound_costs_the_retry_and_that_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def refuses(peer: Peer) -> None:
+        await peer.head()
+        await peer.exactly(10)
+        await peer.send(UNAVAILABLE)
+        await peer.reader.read()
+
+    async with running() as mesh, upstream(refuses) as server:
+        mesh.worker.replays.per_request = 9
+        serve(mesh, {"retryOn": "5xx", "numRetries": 3}, server.port)
+        async with client(mesh) as peer:
+            await peer.send(
+                request("/big", "Content-Length: 10", method="POST", body=b"x" * 10)
+            )
+            assert (await peer.response())[1] == b"no"
+        replays = mesh.worker.replays
+        assert mesh.worker.stats.retries == {"body": 1}
+        assert (replays.lost_large, replays.retries_lost, replays.held) == (1, 1, 0)
+        (said,) = [each for each in caplog.messages if "/big" in each]
+        assert Verdict.BODY.value in said
 
 
 async def test_a_try_that_takes_too_long_goes_again_elsewhere() -> None:

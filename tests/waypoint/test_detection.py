@@ -130,6 +130,30 @@ async def test_what_would_go_past_filters_is_refused() -> None:
         assert mesh.worker.stats.refused == {"not_http": 2}
 
 
+async def test_filters_that_come_later_hold_for_who_is_there() -> None:
+    """Who was there before, and has said nothing yet or only bytes, doesn't go past them."""
+    table = routes("web", host({"match": {"prefix": "/"}, "route": to("web")}))
+    async with running(Limits(detect=60), kinds=ALLOW) as mesh, upstream(echoes) as server:
+        serve(mesh, server.port, AppProtocol.UNKNOWN, table)
+        async with client(mesh) as silent, client(mesh) as peer:
+            await peer.send(b"hi there\r\n\r\n")
+            assert await peer.exactly(12) == b"hi there\r\n\r\n"
+            await until(lambda: len(mesh.worker.undecided) == 1)
+            mesh.push(service("web", table, speaks=AppProtocol.UNKNOWN))
+            await peer.send(b"more")
+            assert await peer.exactly(4) == b"more"
+            allow = filters("web", StringValue())
+            mesh.push(service("web", table, allow, speaks=AppProtocol.UNKNOWN))
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()
+            await silent.send(b"hi there\r\n\r\n")
+            with pytest.raises(ConnectionResetError):
+                await silent.rest()
+        assert mesh.worker.stats.refused == {"not_http": 2}
+        (text,) = await mesh.lines(1)
+        assert " not_http " in text
+
+
 async def test_a_client_that_ends_early_is_relayed() -> None:
     async with running(Limits(detect=60)) as mesh, upstream(echoes) as server:
         serve(mesh, server.port)

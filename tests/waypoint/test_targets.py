@@ -7,13 +7,17 @@ from dataclasses import replace
 import pytest
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_pb
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
     HttpConnectionManager,
 )
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import UInt32Value
 
+from tests.waypoint.http2.peers import client2
 from tests.waypoint.mesh import (
     HTTP_PORT,
     ME,
@@ -22,9 +26,11 @@ from tests.waypoint.mesh import (
     host,
     hostname,
     routes,
+    running,
     service,
     to,
 )
+from tests.waypoint.wire import client, request, upstream
 from waypoint.clusters import Clusters, cluster_name
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.filters.kinds import KINDS
@@ -47,6 +53,9 @@ from ztunnel_compat.state import WorkloadState
 BOTH = FLOW_WAYPOINT | FLOW_SERVICE
 VIP = ipaddress.ip_address("10.96.0.9").packed
 GATE = replace(service("gate", mine=False), ports=(), addresses=(NetworkAddress("", VIP),))
+
+
+BUFFER = buffer_pb2.Buffer(max_request_bytes=UInt32Value(value=10))
 
 
 class Rig:
@@ -276,6 +285,68 @@ def test_what_holds_for_workloads_addresses_is_the_waypoints_own() -> None:
     assert not rig.targets.errors()
     (last,) = rig.targets.workloads.values()
     assert not last.chain.filters
+
+
+@pytest.mark.parametrize("speaks", ["HTTP/1.1", "HTTP/2", "bytes"])
+async def test_it_holds_for_connections_whose_target_was_let_go(
+    monkeypatch: pytest.MonkeyPatch, speaks: str
+) -> None:
+    monkeypatch.setattr("waypoint.targets.WORKLOAD_TARGETS", 1)
+    async with running() as mesh, upstream() as server:
+        here = bytes([127, 0, 0, 1])
+        mesh.push(Workload(uid="w", namespace=NAMESPACE, addresses=(here,), waypoint=ME))
+        mesh.asked = ("w", server.port, FLOW_WAYPOINT)
+
+        def refuse_from_now_on() -> None:
+            number = target_hash(name_hash("w"), 9)
+            assert mesh.worker.targets.find(Peer(1, number, bytes(16), 9, FLOW_WAYPOINT))
+            assert list(mesh.worker.targets.workloads) == [number]
+            mesh.push(replace(GATE, extensions=(denying(False), denying(True))))
+
+        if speaks == "HTTP/2":
+            async with client2(mesh) as two:
+                assert (await two.response(await two.get("/")))[0][b":status"] != b"403"
+                refuse_from_now_on()
+                assert (await two.response(await two.get("/")))[0][b":status"] == b"403"
+            return
+        async with client(mesh) as peer:
+            await peer.send(b"hi there\r\n\r\n" if speaks == "bytes" else request("/"))
+            assert (await peer.response())[1] == b"hello"
+            refuse_from_now_on()
+            if speaks == "bytes":
+                with pytest.raises(ConnectionResetError):
+                    await peer.rest()
+            else:
+                assert (await peer.get("/"))[0].startswith(b"http/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "others", "streams", "takes"),
+    [
+        (False, (), False, True),
+        (True, (), False, False),
+        (True, (), True, True),
+        (False, (BUFFER,), False, False),
+        (False, (BUFFER,), True, False),
+        (True, (BUFFER,), True, False),
+    ],
+)
+def test_bytes_go_past_no_filter_that_knows_requests_only(
+    policy: bool, others: tuple[Message, ...], streams: bool, takes: bool
+) -> None:
+    manager = HttpConnectionManager.FromString(denying(False).value if policy else b"")
+    for each in others:
+        manager.http_filters.add(name="other").typed_config.Pack(each)
+    filters = Extension(POD_FILTERS, FILTERS_URL, manager.SerializeToString())
+    rig = Rig()
+    rig.targets.kinds = KINDS
+    riding = (filters, denying(True)) if streams else (filters,)
+    rig.push(Workload(uid="w1", namespace=NAMESPACE, waypoint=ME))
+    rig.push(replace(GATE, extensions=riding))
+    target = rig.find("w1", 8080, FLOW_WAYPOINT)
+    assert target is not None
+    assert not rig.targets.errors()
+    assert target.takes_bytes is takes
 
 
 def test_what_an_address_stands_for() -> None:

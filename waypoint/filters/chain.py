@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -136,8 +136,19 @@ class Opening(NamedTuple):
         return self.asked.notes
 
 
-def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Opening:
-    """Ask the filters at the front; overrides: the route's."""
+def open_chain(
+    chain: Chain,
+    asked: Asked,
+    overrides: Mapping[str, Any],
+    anew: Callable[[Asked], Mapping[str, Any]] | None = None,
+    *,
+    by_notes: bool = False,
+) -> Opening:
+    """Ask the filters at the front; overrides: the route's.
+
+    anew: those of the route that a request has after a filter that had it looked for, or,
+    by_notes, that found something out: they are for the filters behind.
+    """
     refusal = gate = None
     changed = reroute = reads_connection = False
     seconds = math.inf
@@ -169,7 +180,15 @@ def open_chain(chain: Chain, asked: Asked, overrides: Mapping[str, Any]) -> Open
         asked = passed(asked, found.name, verdict)
         changed = changed or verdict.request is not None
         reroute = reroute or verdict.reroute
+        if anew is not None and moves(verdict, sought=reroute or by_notes):
+            overrides = anew(asked)
     return Opening(asked, refusal, changed, reroute, gate, seconds, reads_connection, counts)
+
+
+def moves(verdict: Passed, *, sought: bool) -> bool:
+    """Whether a request may have another route now; sought: it is looked for after changes."""
+    changed = verdict.request is not None or verdict.notes is not None
+    return verdict.reroute or (sought and changed)
 
 
 def passed(asked: Asked, name: str, verdict: Passed) -> Asked:

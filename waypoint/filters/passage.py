@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from waypoint.choice import draw
-from waypoint.filters.chain import DISABLED, Gate, passed
+from waypoint.filters.chain import DISABLED, Gate, moves, passed
 from waypoint.filters.soundness import checked, sound_fields
 from waypoint.filters.taps import Tap, Taps
 from waypoint.filters.verdicts import Asked, Later, Passed, Refusal, Verdict
 from waypoint.holds import FILTERS
+from waypoint.layers.response import parse_response
 from waypoint.messages import Field
+from waypoint.plan import replanned
 from waypoint.routing import Forward
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ class Passage:
     """
 
     __slots__ = (
-        "asked", "at", "changed", "exchange", "gate", "limit", "reroute", "task", "waiter",
+        "asked", "at", "changed", "exchange", "gate", "limit", "overrides", "reroute", "task",
+        "waiter", "wanted",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, gate: Gate) -> None:
@@ -39,12 +42,16 @@ class Passage:
         self.gate = gate
         self.at = gate.at
         self.asked: Asked = gate.asked
+        #: The settings that filters have of the request's route.
+        self.overrides = gate.overrides
         self.changed = False
         self.reroute = False
         self.task: asyncio.Task[None] | None = None
         #: Who waits for so many bytes of the body.
         self.limit = 0
         self.waiter: asyncio.Future[None] | None = None
+        #: A client that asks first whether its body is wanted has been told so.
+        self.wanted = False
 
     @property
     def worker(self) -> Worker:
@@ -61,7 +68,7 @@ class Passage:
         filters = self.gate.chain.filters
         while self.at < len(filters):
             placed = filters[self.at]
-            setting = placed.setting(self.gate.overrides)
+            setting = placed.setting(self.overrides)
             if setting == DISABLED:
                 self.at += 1
                 continue
@@ -85,7 +92,7 @@ class Passage:
         await later.wait()
         placed = self.gate.chain.filters[self.at]
         assert not hasattr(placed.filter, "begin")
-        asked = self.asked._replace(override=placed.setting(self.gate.overrides))
+        asked = self.asked._replace(override=placed.setting(self.overrides))
         verdict = placed.filter.decide(asked)
         return UNDECIDED if isinstance(verdict, Later) else verdict
 
@@ -101,6 +108,11 @@ class Passage:
         self.changed = self.changed or verdict.request is not None
         self.reroute = self.reroute or verdict.reroute
         self.at += 1
+        table = self.exchange.plan.target.table
+        if moves(verdict, sought=self.reroute or table.reads_notes):
+            plan = replanned(self.exchange.plan, self.asked, self.worker.random())
+            self.exchange.plan = plan
+            self.overrides = table.settings(plan.route)
         return True
 
     def wait(self, verdict: Awaitable[Verdict]) -> None:
@@ -123,11 +135,23 @@ class Passage:
         """
         exchange = self.exchange
         while not exchange.complete and len(exchange.pending) < limit:
+            self.want_body()
             self.limit = limit
             self.waiter = self.worker.loop.create_future()
             exchange.down.release(FILTERS)
             await self.waiter
         return exchange.pending, exchange.complete
+
+    def want_body(self) -> None:
+        """Have a client go on that waits to be told so (RFC 9110 section 10.1.1).
+
+        No endpoint can, since none hears of the request before its body is here.
+        """
+        if self.wanted or self.exchange.pending:
+            return
+        self.wanted = True
+        if (self.gate.asked.request.header(b"expect") or b"").lower() == b"100-continue":
+            self.exchange.interim(parse_response(b"HTTP/1.1 100 Continue\r\n\r\n"))
 
     def more(self) -> None:
         """More of the body came, or its end."""

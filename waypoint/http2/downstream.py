@@ -179,7 +179,7 @@ class Http2Downstream(Wire):
     def current_target(self) -> Target:
         """The target as it is now: a push applies to the next request."""
         targets = self.worker.targets
-        target = targets.by_hash.get(self.number) or targets.workloads.get(self.number)
+        target = targets.by_hash.get(self.number) or targets.find(self.caller.peer)
         if target is not None:
             self.target = target
         if targets.leaving and self.number in targets.leaving:

@@ -116,6 +116,10 @@ class RouteTable:
                 return route
         return None
 
+    def settings(self, route: Route | None) -> Mapping[str, Any]:
+        """Those of filters, for requests of a route, or of none."""
+        return self.overrides if route is None else route.overrides
+
     def cluster_names(self) -> frozenset[str]:
         """Every cluster that a route names, for mirrors too."""
         actions = (route.action for host in self.hosts for route in host.routes)

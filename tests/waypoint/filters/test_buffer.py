@@ -91,6 +91,26 @@ async def test_chunks_are_counted_and_nothing_goes_on_before_all_are_there() -> 
         assert any(" 413 - request_payload_too_large " in line for line in await mesh.lines(2))
 
 
+async def test_who_asks_whether_a_body_is_wanted_is_told_so() -> None:
+    more = ("Expect: 100-continue", "Content-Length: 10")
+    async with bounded() as (mesh, seen), client(mesh) as peer, client2(mesh) as two:
+        await peer.send(request("/", *more, method="POST"))
+        assert (await peer.head()).startswith(b"HTTP/1.1 100 Continue\r\n")
+        assert mesh.worker.stats.upstream_connections == 0
+        await peer.send(b"x" * 10)
+        assert (await peer.response())[0].startswith(b"http/1.1 200 ")
+        stream = two.conn.get_next_available_stream_id()
+        asked = (("expect", "100-continue"), ("content-length", "10"))
+        await two.send(stream, fields("/", *asked, method="POST"))
+        await two.next(h2.events.InformationalResponseReceived, stream)
+        await two.data(stream, b"x" * 10, end=True)
+        head = await two.next(h2.events.ResponseReceived, stream)
+        assert dict(head.headers)[b":status"] == b"200"
+        assert seen == [b"x" * 10] * 2
+        await peer.send(request("/", more[0], "Content-Length: 11", method="POST"))
+        assert (await peer.response())[0].startswith(b"http/1.1 413 ")
+
+
 async def test_streams_are_counted() -> None:
     async with bounded() as (mesh, seen), client2(mesh) as peer:
         for size, status in ((10, b"200"), (11, b"413")):

@@ -85,7 +85,9 @@ async def served(
     if steps is not None:
         begun = steps
         configured.append(BytesValue())
-        kinds["google.protobuf.BytesValue"] = Kind(lambda name, value, at: Steps(begun), {})
+        kinds["google.protobuf.BytesValue"] = Kind(
+            lambda name, value, at: Steps(begun), {"google.protobuf.StringValue": read_text}
+        )
 
     async def serve(peer: Peer) -> None:
         while True:
@@ -162,6 +164,39 @@ async def test_a_request_is_changed_and_routed_anew() -> None:
         assert (await mesh.lines(1))[0].endswith("v2 - -\n") or " v2 " in (await mesh.lines(1))[
             0
         ]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("path", "to_path", "asked"),
+    [("/", b"/v2/x", []), ("/v2", b"/", [None]), ("/v2", b"/v2/x", [])],
+)
+async def test_filters_behind_follow_the_route_that_a_request_was_given(
+    path: str, to_path: bytes, asked: list[object], waits: bool
+) -> None:
+    settings: list[object] = []
+    ready: list[bool] = []
+
+    async def wait() -> None:
+        ready.append(True)
+
+    def decide(before: Asked) -> HeadVerdict:
+        if waits and not ready:
+            return Later(wait)
+        return Passed(before.request._replace(path=to_path), reroute=True)
+
+    def begin(now: Asked, passage: Passage) -> Verdict:
+        assert passage.route is not None
+        settings.append(now.override)
+        return PASSED
+
+    kind = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+    off = {"google.protobuf.BytesValue": {"@type": kind, "disabled": True}}
+    async with served(decide, begin, typedPerFilterConfig=off) as (mesh, seen):
+        async with client(mesh) as peer:
+            assert (await peer.get(path))[1] == b"hello"
+        assert settings == asked
+        assert seen[0].startswith(b"GET %b HTTP/1.1" % to_path)
 
 
 @pytest.mark.parametrize("disabled", [False, True])

@@ -37,9 +37,12 @@ def find_tokens(sight: Sight) -> Found:
     for each in sight.world.request_authentications:
         own = [(rule, each.namespace) for rule in each.rules]
         targeted = find_targeted(each.targets, each.namespace, sight)
+        named = {(target.kind, target.name) for target in each.targets}
         for frontend in targeted.frontends:
             rules[frontend.key] += own
-            if not frontend.speaking(HTTP):
+            # A Gateway may well serve others beside those that speak HTTP.
+            meant_itself = (frontend.kind, frontend.name) in named
+            if meant_itself and not frontend.speaking(HTTP):
                 sight.problems.append(
                     each.origin.error(
                         "spec.targetRefs",

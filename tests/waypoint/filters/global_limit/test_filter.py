@@ -18,6 +18,7 @@ from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitRespon
 from google.protobuf.json_format import ParseDict
 
 from tests.waypoint.filters.servers import rate_limits
+from tests.waypoint.http2.peers import client2
 from tests.waypoint.mesh import (
     HTTP_PORT,
     Mesh,
@@ -37,6 +38,7 @@ from ztunnel_compat.model import AppProtocol
 
 NAME = RateLimit.DESCRIPTOR.full_name
 RLS = f"outbound|{HTTP_PORT}||{hostname('rls')}"
+SLOW = [{"user": "slow"}]
 OK = RateLimitResponse(overall_code=RateLimitResponse.OK)
 MINUTE = {
     "code": "OVER_LIMIT",
@@ -245,7 +247,7 @@ async def test_a_slow_service_stalls_nobody_else() -> None:
     free = asyncio.Event()
 
     async def slow(asked: RateLimitRequest, _context: Any) -> RateLimitResponse:
-        if told(asked) == [{"user": "slow"}]:
+        if told(asked) == SLOW:
             await free.wait()
         return OK
 
@@ -259,7 +261,14 @@ async def test_a_slow_service_stalls_nobody_else() -> None:
         await until(lambda: asked.requests)
         for _ in range(5):
             assert (await peer.get("/", "X-User: ann"))[1] == b"hello"
-        free.set()
+        async with client2(mesh) as two:
+            held = await two.get("/", ("x-user", "slow"))
+            await until(lambda: [told(each) for each in asked.requests].count(SLOW) == 2)
+            for _ in range(5):
+                answer = await two.response(await two.get("/", ("x-user", "ann")))
+                assert answer[1] == b"hello"
+            free.set()
+            assert (await two.response(held))[1] == b"hello"
         assert (await waiting.response())[1] == b"hello"
     free.clear()
     async with (

@@ -16,8 +16,15 @@ from deploy.standalone.control.routing import (
 from deploy.standalone.control.translate.delegates import narrowed
 from tests.deploy.standalone.control.helpers import Mesh
 from tests.deploy.standalone.control.translate.test_resources import rides
+from tests.deploy.standalone.control.translate.test_tokens import WEB, issuer, tokens
 from tests.deploy.standalone.control.translate.test_virtual import mesh_of, told, virtual
+from tests.waypoint.filters.jwt.tokens import ISSUER, claims, token
+from tests.waypoint.mesh import running
+from tests.waypoint.mesh import service as serving
+from tests.waypoint.wire import client
+from ztunnel_compat.model import Extension
 
+ABORT = "abort: {httpStatus: %d, percentage: {value: 100}}"
 TO_WEB = "route: [{destination: {host: web}}]"
 
 
@@ -148,6 +155,40 @@ def test_a_delegates_rules_take_the_place_of_one() -> None:
     assert places == sorted(places)
     assert accepted(mesh) == {"web": True, "api": True}
     assert mesh.messages() == []
+
+
+async def test_a_delegate_keeps_its_own_fault_and_both_claims_count() -> None:
+    claim = "headers: {'@request.auth.claims.%s': {exact: %s}}"
+    mesh = mesh_of(
+        tokens(WEB + issuer(ISSUER)),
+        root(f"match: [{{{claim % ('groups', 'testers')}}}], fault: {{{ABORT % 418}}}"),
+        leaf(
+            f"match: [{{{claim % ('sub', 'anna')}}}], name: own, {TO_WEB}, "
+            f"fault: {{{ABORT % 503}}}",
+            f"name: left, {TO_WEB}",
+        ),
+    )
+    assert mesh.messages() == []
+    carried = [
+        Extension(
+            each.name.replace("web.shop", "web.apps"), each.config.type_url, each.config.value
+        )
+        for each in mesh.service("web").extensions
+    ]
+    async with running() as waypoint:
+        waypoint.push(serving("web", *carried))
+        waypoint.ask("web")
+        async with client(waypoint) as peer:
+            for said, status in (
+                ({"groups": "testers", "sub": "anna"}, b"503 "),
+                ({"groups": "testers", "sub": "bob"}, b"418 "),
+                ({"groups": "others", "sub": "anna"}, b"404 "),
+                ({"sub": "anna"}, b"404 "),
+            ):
+                text = token(claims(**said))
+                head, _ = await peer.get("/", f"Authorization: Bearer {text}")
+                assert head.startswith(b"http/1.1 " + status), said
+        assert waypoint.worker.stats.filters["fault.aborts_injected"] == 2
 
 
 def test_one_of_another_namespace_has_to_be_exported() -> None:

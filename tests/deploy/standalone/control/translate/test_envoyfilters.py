@@ -23,6 +23,15 @@ from tests.deploy.standalone.control.helpers import (
     istio,
     service,
 )
+from tests.waypoint.mesh import hostname, running
+from tests.waypoint.mesh import service as serving
+from tests.waypoint.wire import client, request, upstream
+from waypoint.decode import decode_table
+from waypoint.filters.buffer import Buffer
+from waypoint.filters.decode import TYPE_URL as FILTERS_URL
+from waypoint.filters.decode import decode_chain
+from waypoint.filters.kinds import KINDS
+from ztunnel_compat.model import Extension
 
 WEB = "targetRefs: [{group: '', kind: Service, name: web}]"
 LIMIT = "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
@@ -156,6 +165,40 @@ def test_a_gateway_means_all_that_it_serves() -> None:
     manager = pb.HttpConnectionManager()
     assert pods[0].config.Unpack(manager)
     assert [each.name for each in manager.http_filters] == ["a"]
+
+
+BUFFER = "type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer"
+
+
+async def test_bodies_may_be_bounded_and_routes_have_bounds_of_their_own() -> None:
+    name = "envoy.filters.http.buffer"
+    given = f'{{name: {name}, typed_config: {{"@type": {BUFFER}, max_request_bytes: 10}}}}'
+    own = f'{{"@type": {BUFFER}PerRoute, buffer: {{max_request_bytes: 20}}}}'
+    mesh = mesh_of(
+        envoy_filter(
+            f"{{applyTo: HTTP_FILTER, patch: {{operation: ADD, value: {given}}}}}",
+            on_routes("HTTP_ROUTE", f"typed_per_filter_config: {{{name}: {own}}}"),
+        )
+    )
+    manager = carried(mesh, "filters", pb.HttpConnectionManager())
+    (placed,) = decode_chain(manager.SerializeToString(), KINDS).filters
+    assert placed.filter == Buffer(name, 10)
+    table = decode_table(routes(mesh).SerializeToString(), KINDS)
+    (route,) = table.hosts[0].routes
+    assert route.overrides == {name: 20}
+    there = Extension(
+        f"inbound-vip|80|filters|{hostname('web')}", FILTERS_URL, manager.SerializeToString()
+    )
+    async with running() as waypoint, upstream() as server:
+        waypoint.push(serving("web", there))
+        waypoint.pod("web-1", "web", server.port)
+        waypoint.ask("web")
+        for size, status in ((10, b"200"), (11, b"413")):
+            async with client(waypoint) as peer:
+                await peer.send(request("/", f"Content-Length: {size}", method="POST"))
+                await peer.send(b"x" * size)
+                head, _ = await peer.response()
+                assert head.startswith(b"http/1.1 " + status)
 
 
 PER_FILTER = f'typed_per_filter_config: {{f: {{"@type": {LIMIT}, stat_prefix: %s}}}}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,15 +18,31 @@ from tests.deploy.standalone.control.helpers import (
     deployment,
     entry,
     istio,
+    policy,
     service,
 )
-from tests.waypoint.filters.jwt.tokens import jwk, jwks
+from tests.waypoint.filters.jwt.tokens import ISSUER, claims, jwk, jwks, token
+from tests.waypoint.mesh import ME, NAMESPACE, running
+from tests.waypoint.mesh import service as serving
+from tests.waypoint.wire import client, upstream
+from waypoint.filters.chain import open_chain
 from waypoint.filters.decode import decode_chain
 from waypoint.filters.kinds import KINDS
+from waypoint.filters.verdicts import Asked
+from waypoint.messages import Request
+from waypoint.routing import NO_FACTS, NOBODY
+from ztunnel_compat.model import Extension, Workload
+from ztunnel_compat.peer import FLOW_WAYPOINT
 
 KEYS = jwks(jwk("rsa", kid="k"))
 WEB = "targetRefs: [{kind: Service, name: web}]\n"
 GATE = "targetRefs: [{kind: Gateway, name: waypoint, group: gateway.networking.k8s.io}]\n"
+CLASS = (
+    "targetRefs: [{kind: GatewayClass, name: tandem-waypoint, "
+    "group: gateway.networking.k8s.io}]\n"
+)
+BY_SERVICE = "inbound-vip|80|filters|web.shop.svc.cluster.local"
+BY_POD = "inbound-pod|filters"
 
 
 def tokens(spec: str, name: str = "tokens", namespace: str = "shop") -> str:
@@ -136,11 +153,7 @@ def test_an_entry_and_a_class_can_be_meant() -> None:
     mesh = mesh_of(out, tokens(target + issuer("i")))
     (extension,) = mesh.address("shop/out.example").service.extensions
     assert extension.name == "inbound-vip|80|filters|out.example"
-    root = (
-        "targetRefs: [{kind: GatewayClass, name: tandem-waypoint, "
-        "group: gateway.networking.k8s.io}]\n"
-    )
-    mesh = mesh_of(tokens(root + issuer("i"), namespace="istio-system"))
+    mesh = mesh_of(tokens(CLASS + issuer("i"), namespace="istio-system"))
     assert len(found(mesh)) == len(found(mesh, "api")) == 1
 
 
@@ -154,3 +167,69 @@ def test_what_is_not_there_is_told() -> None:
     assert any("there is no Service shop/gone" in message for message in mesh.messages())
     assert any("Service shop/db has no port that speaks HTTP" in m for m in mesh.messages())
     assert found(mesh, "db") == []
+    mesh = mesh_of(tcp, tokens(GATE + issuer("i")))
+    assert not any("no port that speaks HTTP" in message for message in mesh.messages())
+    assert len(found(mesh)) == 1
+
+
+def outcome(mesh: Mesh, of: str, name: str, text: str = "") -> str:
+    """What becomes of a request with a token, or with none, by the filters of that name."""
+    (value,) = [e.config.value for e in mesh.service(of).extensions if e.name == name]
+    fields = ((b"authorization", f"Bearer {text}".encode()),) if text else ()
+    request = Request(b"GET", b"http", b"web", b"/", fields)
+    opened = open_chain(decode_chain(value, KINDS), Asked(request, NOBODY, NO_FACTS), {})
+    assert opened.gate is None
+    return opened.refusal.body.decode() if opened.refusal is not None else "allowed"
+
+
+@pytest.mark.parametrize(("target", "namespace"), [(GATE, "shop"), (CLASS, "istio-system")])
+@pytest.mark.parametrize(
+    ("action", "field"), [("ALLOW", "requestPrincipals"), ("DENY", "notRequestPrincipals")]
+)
+def test_what_a_gateway_asks_for_is_asked_at_pods_own_addresses_too(
+    target: str, namespace: str, action: str, field: str
+) -> None:
+    principals = f"rules: [{{from: [{{source: {{{field}: ['{ISSUER}/anna']}}}}]}}]"
+    mesh = mesh_of(
+        tokens(target + issuer(ISSUER), namespace=namespace),
+        policy(f"action: {action}\n{target}{principals}", namespace=namespace),
+    )
+    for of, name in (("web", BY_SERVICE), ("waypoint", BY_POD)):
+        assert outcome(mesh, of, name) == "RBAC: access denied"
+        assert outcome(mesh, of, name, token(claims(sub="bob"))) == "RBAC: access denied"
+        assert outcome(mesh, of, name, token()) == "allowed"
+        assert outcome(mesh, of, name, token(by="other")) == "Jwt verification fails"
+
+
+def test_what_a_service_asks_for_is_not_asked_at_pods_own_addresses() -> None:
+    mesh = mesh_of(tokens(WEB + issuer(ISSUER)))
+    assert outcome(mesh, "web", BY_SERVICE, "x") != "allowed"
+    assert not mesh.service("waypoint").extensions
+
+
+async def test_nothing_gets_to_a_pod_past_what_its_gateway_asks_for() -> None:
+    principals = f"rules: [{{from: [{{source: {{requestPrincipals: ['{ISSUER}/anna']}}}}]}}]"
+    mesh = mesh_of(tokens(GATE + issuer(ISSUER)), policy(GATE + principals))
+    carried = tuple(
+        Extension(each.name, each.config.type_url, each.config.value)
+        for each in mesh.service("waypoint").extensions
+    )
+    assert {each.name for each in carried} == {BY_POD, "inbound-pod|tcp"}
+    async with running() as waypoint, upstream() as server:
+        here = bytes([127, 0, 0, 1])
+        pod = Workload(uid="w", namespace=NAMESPACE, addresses=(here,), waypoint=ME)
+        gate = replace(serving("gate", mine=False), ports=(), extensions=carried)
+        waypoint.push(gate, pod)
+        waypoint.asked = ("w", server.port, FLOW_WAYPOINT)
+        async with client(waypoint) as peer:
+            assert (await peer.get("/"))[0].startswith(b"http/1.1 403 ")
+            bearer = "Authorization: Bearer "
+            forged = await peer.get("/", bearer + token(by="other"))
+            assert forged[0].startswith(b"http/1.1 401 ")
+            assert (await peer.get("/", bearer + token()))[1] == b"hello"
+        async with client(waypoint) as peer:
+            await peer.send(b"hi there\r\n\r\n")
+            with pytest.raises(ConnectionResetError):
+                await peer.rest()
+        assert len(server.heads) == 1
+        assert waypoint.worker.stats.refused == {"not_http": 1}
