@@ -75,7 +75,9 @@ class Passage:
             asked = self.asked._replace(override=setting)
             found = placed.filter
             verdict = (
-                found.begin(asked, self) if hasattr(found, "begin") else found.decide(asked)
+                found.begin(asked, self)  # type: ignore[union-attr]
+                if placed.step
+                else found.decide(asked)  # type: ignore[union-attr]
             )
             if isinstance(verdict, Later):
                 verdict = self.decide_later(verdict)

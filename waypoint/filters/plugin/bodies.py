@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ DETAILS = "plugin_failed"
 Item = tuple[ResponseHead, bool] | tuple[bytes, bool] | list[Field]
 
 
-class Passing:
+class Passing(ABC):
     """Works through items in their order, one at a time, as the host answers."""
 
     def __init__(self, exchange: Exchange, session: Session) -> None:
@@ -87,17 +88,17 @@ class Passing:
                 return data
             raise
 
+    @abstractmethod
     async def handle(self, item: Item) -> None:
         """Deal with an item. Raises PluginError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def hold(self) -> None:
         """Have the sender wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self) -> None:
         """Have it go on."""
-        raise NotImplementedError
 
 
 class BodyIntake(Passing):
@@ -218,9 +219,8 @@ class ResponseTap(Passing):
 
     def hold(self) -> None:
         """The endpoint waits."""
-        self.exchange.pause_response()
+        self.taps.hold(self)
 
     def release(self) -> None:
-        """The endpoint goes on, when the client has room too."""
-        if not self.exchange.down.paused:
-            self.exchange.resume_response()
+        """The endpoint goes on, when nobody else is behind."""
+        self.taps.release(self)
