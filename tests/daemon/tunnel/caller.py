@@ -14,6 +14,7 @@ import h2.errors
 import h2.events
 import h2.settings
 
+from tests.daemon.tunnel.sending import Sending
 from tests.support.netns import Netns
 
 PORT = 15008
@@ -24,16 +25,16 @@ class ResetError(Exception):
     """The stream was reset, or its connection is gone."""
 
 
-class CallerStream:
+class CallerStream(Sending):
     """One CONNECT as its client sees it."""
 
+    failure = ResetError
+
     def __init__(self, caller: Caller, number: int) -> None:
+        super().__init__(caller, number)
         self.caller = caller
-        self.number = number
         self.answer: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self.events: asyncio.Queue[bytes | str | None] = asyncio.Queue()
-        self.window = asyncio.Event()
-        self.gone = False
 
     async def headers(self) -> dict[str, str]:
         async with asyncio.timeout(20):
@@ -68,29 +69,6 @@ class CallerStream:
         while data := await self.read():
             found += data
         return bytes(found)
-
-    async def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            if self.gone:
-                raise ResetError("gone")
-            room = min(
-                self.caller.h2.local_flow_control_window(self.number),
-                self.caller.h2.max_outbound_frame_size,
-                len(view),
-            )
-            if not room:
-                self.window.clear()
-                await self.window.wait()
-                continue
-            self.caller.h2.send_data(self.number, view[:room].tobytes())
-            self.caller.flush()
-            await self.caller.room.wait()
-            view = view[room:]
-
-    def end(self) -> None:
-        self.caller.h2.end_stream(self.number)
-        self.caller.flush()
 
     def reset(self, code: h2.errors.ErrorCodes = h2.errors.ErrorCodes.CANCEL) -> None:
         self.caller.h2.reset_stream(self.number, code)

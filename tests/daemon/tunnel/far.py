@@ -20,22 +20,23 @@ import h2.settings
 import hyperframe.frame
 
 from tests.daemon.tunnel.pki import server_context, who
+from tests.daemon.tunnel.sending import Sending
 
 
 class FarResetError(Exception):
     """The client reset the stream, or its connection is gone."""
 
 
-class FarStream:
+class FarStream(Sending):
     """One CONNECT as the server sees it."""
 
+    failure = FarResetError
+
     def __init__(self, connection: FarConnection, number: int, headers: dict[str, str]) -> None:
+        super().__init__(connection, number)
         self.connection = connection
-        self.number = number
         self.headers = headers
         self.events: asyncio.Queue[bytes | int | None] = asyncio.Queue()
-        self.window = asyncio.Event()
-        self.gone = False
         #: Bytes that arrived and weren't read.
         self.held = 0
 
@@ -62,29 +63,6 @@ class FarStream:
         while data := await self.read():
             found += data
         return bytes(found)
-
-    async def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            if self.gone:
-                raise FarResetError("gone")
-            room = min(
-                self.connection.h2.local_flow_control_window(self.number),
-                self.connection.h2.max_outbound_frame_size,
-                len(view),
-            )
-            if not room:
-                self.window.clear()
-                await self.window.wait()
-                continue
-            self.connection.h2.send_data(self.number, view[:room].tobytes())
-            self.connection.flush()
-            await self.connection.drained()
-            view = view[room:]
-
-    def end(self) -> None:
-        self.connection.h2.end_stream(self.number)
-        self.connection.flush()
 
     def reset(self, code: h2.errors.ErrorCodes = h2.errors.ErrorCodes.CONNECT_ERROR) -> None:
         self.connection.h2.reset_stream(self.number, code)
@@ -133,9 +111,6 @@ class FarConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.room.set()
-
-    async def drained(self) -> None:
-        await self.room.wait()
 
     def data_received(self, data: bytes) -> None:
         for event in self.h2.receive_data(data):
