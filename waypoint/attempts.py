@@ -63,7 +63,7 @@ def again(exchange: Exchange, attempt: Attempt, endpoint: Endpoint | None) -> bo
         if verdict is Verdict.BODY:
             assert kept is not None
             kept.body()
-            logger.warning("%s: %s", exchange.plan.request, verdict.value)
+            logger.warning("%s: %s", exchange.plan.line, verdict.value)
         return False
     stats.retry(attempt.failure.value if attempt.failure is not None else "answer")
     if not exchange.retrying:

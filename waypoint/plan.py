@@ -41,6 +41,7 @@ from waypoint.routing import (
 )
 from waypoint.routing.edits import replaced
 from waypoint.targets import Target
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.model import AppProtocol
 
 GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
@@ -49,18 +50,22 @@ GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
 class Way:
     """A request on its way to a cluster: what is to be written, by the protocol there.
 
-    request: after edits; head: as it came.
+    request: after edits; head: as it came; like: one that differs in its path alone, or
+    None.
     """
 
-    __slots__ = ("cluster", "fields", "head", "request", "wire")
+    __slots__ = ("cluster", "head", "like", "request", "section", "wire")
 
-    def __init__(self, cluster: Cluster, request: Request, head: RequestHead) -> None:
+    def __init__(
+        self, cluster: Cluster, request: Request, head: RequestHead, like: Way | None = None
+    ) -> None:
         self.cluster = cluster
         self.request = request
         self.head = head
+        self.like = like
         #: Both made when they are first needed.
         self.wire: bytes | None = None
-        self.fields: list[Field] | None = None
+        self.section: Section | None = None
 
     def http1(self) -> bytes:
         """The head, whole when the client sent a request id, else up to where it goes."""
@@ -74,15 +79,19 @@ class Way:
             wire = self.wire = wire if head.request_id is None else wire + b"\r\n"
         return wire
 
-    def http2(self) -> list[Field]:
+    def http2(self) -> Section:
         """The field section, without the request id that isn't there."""
-        fields = self.fields
-        if fields is None:
-            head = self.head
-            fields = self.fields = request_fields(
-                self.request, trailers=head.trailers, upgrade=head.upgrade
-            )
-        return fields
+        section = self.section
+        if section is None:
+            if self.like is not None:
+                section = self.like.http2().sibling(self.request.path)
+            else:
+                head = self.head
+                section = Section.of(
+                    request_fields(self.request, trailers=head.trailers, upgrade=head.upgrade)
+                )
+            self.section = section
+        return section
 
 
 class Keep(Enum):
@@ -106,20 +115,24 @@ class Own(NamedTuple):
 class Plan(NamedTuple):
     """A request's route, and everything about it that no second look changes.
 
-    target: as it was then; a plan holds only as long as it is that. gate: the filters
-    that are still to be asked, or None. ways: to the clusters of a Forward, in its order.
-    own: the answer where nobody is asked. until: how long it holds, by the loop's clock;
-    counts: statistics to count for each request. http2: how the client speaks.
+    ways: to the clusters of a Forward, in its order. request, agent, authority: parts of the
+    access log's line; request may be empty, see line. target: as it was then; a plan holds
+    only as long as it is that. pathless: requests of this route that differ in their path
+    alone have the same plan but for that. own: the answer where nobody is asked. gate: the
+    filters that are still to be asked, or None. until: how long it holds, by the loop's
+    clock; counts: statistics to count for each request. http2: how the client speaks.
     replayable: sending it twice is the same as once, and there is no body. chunked: its
     body has no length. deadline: seconds that a gRPC caller gives and the route honours,
     or None. mirrors: who gets copies. changes: the response isn't passed on as it comes;
-    facts: for that. request, agent, authority: parts of the access log's line.
+    facts: for that.
     """
 
-    target: Target
+    #: What depends on the path comes first, see with_path.
     head: RequestHead
-    route: Route | None
     ways: tuple[Way, ...]
+    request: str
+    target: Target
+    route: Route | None
     own: Own | None
     keep: Keep
     http2: bool
@@ -133,12 +146,23 @@ class Plan(NamedTuple):
     mirrors: tuple[tuple[Mirror, Cluster], ...]
     changes: bool
     facts: Facts
-    request: str
+    pathless: bool
     agent: str
     authority: str
     gate: Gate | None = None
     until: float = math.inf
     counts: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The access log's part on the request."""
+        return self.request or request_line(self.head, http2=self.http2)
+
+    def with_path(self, request: Request) -> Plan:
+        """The plan of another request of the same route; this one is pathless."""
+        head = RequestHead._make((request, *self.head[1:]))
+        ways = tuple([Way(way.cluster, request, head, way) for way in self.ways])
+        return Plan._make((head, ways, "", *self[3:]))
 
     @property
     def chunked(self) -> bool:
@@ -208,6 +232,13 @@ def replanned(plan: Plan, asked: Asked, drawn: float | None = None) -> Plan:
     if drawn is not None:
         route = plan.target.table.match(head.request, asked.source, drawn, asked.notes)
     return routed(head, plan.target, route, plan.facts, http2=plan.http2)
+
+
+def request_line(head: RequestHead, *, http2: bool) -> str:
+    """The access log's part on a request."""
+    request = head.request
+    method = b"CONNECT" if http2 and head.upgrade else request.method
+    return request_part(method, request.path, "HTTP/2" if http2 else "HTTP/1.1")
 
 
 def is_grpc(head: RequestHead) -> bool:
@@ -292,11 +323,10 @@ def routed(
         mirrors=mirrors if not head.upgrade else (),
         changes=route is not None and changes_response(request, route),
         facts=facts,
-        request=request_part(
-            b"CONNECT" if http2 and head.upgrade else request.method,
-            request.path,
-            "HTTP/2" if http2 else "HTTP/1.1",
-        ),
+        pathless=bool(ways)
+        and all(way.request is request for way in ways)
+        and (opening is None or opening.pathless),
+        request=request_line(head, http2=http2),
         agent=agent_part(head.forwarded_for, head.user_agent),
         authority=authority_part(request.authority),
         gate=opening.gate if opening is not None else None,

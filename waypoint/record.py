@@ -38,7 +38,7 @@ def record(exchange: Exchange, flags: str, details: str) -> None:
     worker.log.add(
         line(
             start=worker.clock.render(exchange.wall),
-            request=plan.request,
+            request=plan.line,
             status=exchange.status,
             flags=flags,
             details=details,

@@ -27,6 +27,7 @@ from waypoint.worker import Caller
 from ztunnel_compat.h2.codes import PREFACE, ErrorCode, Role
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.frames import data_header, header_frames, settings
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.peer import parse_peer
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", "A: b")
@@ -74,7 +75,7 @@ def http2(*messages: tuple[list[Field], bytes], preface: bytes = b"") -> bytes:
     found = [preface, settings({})]
     for number, (fields, content) in enumerate(messages):
         stream = 2 * number + 1
-        block = encoder.encode(fields)
+        block = encoder.encode(Section.of(fields))
         found.append(header_frames(stream, block, 16384, end=not content))
         if content:
             found += [data_header(stream, len(content), end=True), content]

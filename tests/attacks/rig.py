@@ -16,6 +16,7 @@ from tests.waypoint.wire import Handler, Peer, request, upstream
 from tests.ztunnel_compat.h2.ends import frame, frames
 from ztunnel_compat.h2.codes import HEADERS, PREFACE, SETTINGS
 from ztunnel_compat.h2.encoder import Encoder
+from ztunnel_compat.h2.section import Section
 
 MIB = 1024 * 1024
 #: What an attack may cost at most: as much CPU time as so many plain requests, which the
@@ -170,7 +171,7 @@ def head(
 
 def block(*fields: tuple[bytes, bytes]) -> bytes:
     """Fields as a block of their own, good at any time."""
-    return Encoder().encode(list(fields or head()))
+    return Encoder().encode(Section.of(list(fields or head())))
 
 
 def headers(stream: int, *fields: tuple[bytes, bytes], end: bool = True) -> bytes:

@@ -27,6 +27,7 @@ class Allow:
     name: str = StringValue.DESCRIPTOR.full_name
     clusters: tuple[str, ...] = ()
     reads_connection: bool = False
+    reads_path: bool = True
 
     def decide(self, asked: Asked) -> HeadVerdict:
         return PASSED

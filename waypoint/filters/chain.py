@@ -31,8 +31,8 @@ class HeadFilter(Protocol):
     """Decides by the head alone: equal heads of a connection get equal verdicts.
 
     name: the configured one, under which overrides stand and notes are kept; clusters:
-    names that it may ask; reads_connection: who sends the request has a say (a route's
-    own settings may have the attribute too).
+    names that it may ask; reads_connection, reads_path: who sends the request has a say,
+    and its path has (a route's own settings may have these too).
     """
 
     @property
@@ -45,6 +45,10 @@ class HeadFilter(Protocol):
 
     @property
     def reads_connection(self) -> bool:
+        """See above."""
+
+    @property
+    def reads_path(self) -> bool:
         """See above."""
 
     def decide(self, asked: Asked) -> HeadVerdict:
@@ -118,7 +122,7 @@ class Opening(NamedTuple):
 
     asked: the request as it is now; changed, reroute: whether they changed it, and want
     its route looked for anew; gate: what is left, or None; until: seconds that this
-    holds; reads_connection: it holds for this connection alone.
+    holds; reads_connection: it holds for this connection alone; reads_path: for this path.
     """
 
     asked: Asked
@@ -129,6 +133,12 @@ class Opening(NamedTuple):
     seconds: float = math.inf
     reads_connection: bool = False
     counts: tuple[str, ...] = ()
+    reads_path: bool = False
+
+    @property
+    def pathless(self) -> bool:
+        """Whether it holds for a request of the same route with another path."""
+        return not (self.reads_path or self.changed or self.reroute or self.gate)
 
     @property
     def notes(self) -> Notes:
@@ -150,7 +160,7 @@ def open_chain(
     by_notes, that found something out: they are for the filters behind.
     """
     refusal = gate = None
-    changed = reroute = reads_connection = False
+    changed = reroute = reads_connection = reads_path = False
     seconds = math.inf
     counts: tuple[str, ...] = ()
     for index, placed in enumerate(chain.filters):
@@ -173,6 +183,11 @@ def open_chain(
             or found.reads_connection  # type: ignore[union-attr]
             or getattr(setting, "reads_connection", False)
         )
+        reads_path = (
+            reads_path
+            or found.reads_path  # type: ignore[union-attr]
+            or getattr(setting, "reads_path", False)
+        )
         counts += verdict.counts
         if isinstance(verdict, Refusal):
             refusal = verdict
@@ -182,7 +197,9 @@ def open_chain(
         reroute = reroute or verdict.reroute
         if anew is not None and moves(verdict, sought=reroute or by_notes):
             overrides = anew(asked)
-    return Opening(asked, refusal, changed, reroute, gate, seconds, reads_connection, counts)
+    return Opening(
+        asked, refusal, changed, reroute, gate, seconds, reads_connection, counts, reads_path
+    )
 
 
 def moves(verdict: Passed, *, sought: bool) -> bool:

@@ -17,6 +17,7 @@ class RefuseAll:
     name: str = "tandem.refuse_all"
     clusters: tuple[str, ...] = ()
     reads_connection: bool = False
+    reads_path: bool = False
 
     def decide(self, asked: Asked) -> Refusal:
         """No."""

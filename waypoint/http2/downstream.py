@@ -7,7 +7,8 @@ import asyncio
 from waypoint.access_log import NO_REQUEST_2
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
-from waypoint.http2.heads import read_request, response_fields, switched_fields
+from waypoint.http2.heads import read_request, response_section, switched_fields
+from waypoint.http2.siblings import siblings_of
 from waypoint.http2.wire import SERVER, Credit, Wire
 from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
@@ -57,16 +58,16 @@ class ClientStream(Credit):
 
     def interim(self, head: ResponseHead) -> None:
         """Write a 1xx response."""
-        self.conn.http.respond(self.stream, response_fields(head))
+        self.conn.http.respond(self.stream, response_section(head))
         self.conn.flush_soon()
 
     def whole(self, exchange: Exchange, head: ResponseHead, data: bytes, length: int) -> bool:
         """Write a whole response, its first length bytes HTTP/1.1's head."""
-        fields = response_fields(head)
+        section = head.section or response_section(head)
         if len(data) == length:
-            self.conn.http.respond(self.stream, fields, end=True)
+            self.conn.http.respond(self.stream, section, end=True)
         else:
-            self.conn.http.respond(self.stream, fields)
+            self.conn.http.respond(self.stream, section)
             self.conn.http.send_data(self.stream, data[length:], end=True)
         self.conn.flush_soon()
         return True
@@ -75,7 +76,7 @@ class ClientStream(Credit):
         self, exchange: Exchange, head: ResponseHead, first: bytes, *, raw: bool
     ) -> None:
         """Write a final response's head and the start of its body."""
-        self.conn.http.respond(self.stream, head.headers or response_fields(head))
+        self.conn.http.respond(self.stream, head.section or response_section(head))
         if first:
             self.data(first)
         else:
@@ -83,7 +84,7 @@ class ClientStream(Credit):
 
     def respond_end(self, exchange: Exchange, head: ResponseHead) -> None:
         """Write a final response that has nothing but a head."""
-        self.conn.http.respond(self.stream, head.headers or response_fields(head), end=True)
+        self.conn.http.respond(self.stream, head.section or response_section(head), end=True)
         self.conn.flush_soon()
 
     def data(self, data: bytes, *, end: bool = False) -> None:
@@ -197,19 +198,10 @@ class Http2Downstream(Wire):
         client = stream.data = ClientStream(self, stream)
         if plan is None or plan.target is not target or plan.until <= self.worker.time():
             try:
-                head = read_request(headers, end=end)
+                plan = self.plan(headers, target, end=end)
             except MessageError as error:
                 self.refuse(client, error)
                 return
-            plan = plan_request(
-                head,
-                target,
-                self.caller.source,
-                self.caller.facts("HTTP/2"),
-                http2=True,
-                drawn=self.worker.random() if target.table.draws else 0.0,
-                now=self.worker.time(),
-            )
             if plan.keep is not Keep.NOBODY:
                 plans[end] = plan
         worker = self.worker
@@ -219,6 +211,28 @@ class Http2Downstream(Wire):
             self.warn()
         else:
             exchange.start(b"", complete=end)
+
+    def plan(self, headers: Fields, target: Target, *, end: bool) -> Plan:
+        """What happens to a request; raises MessageError."""
+        now = self.worker.time()
+        siblings = siblings_of(headers, end=end)
+        if siblings is not None:
+            plan = siblings.plan(headers, target, self.caller.source, now)
+            if plan is not None:
+                return plan
+        head = read_request(headers, end=end)
+        plan = plan_request(
+            head,
+            target,
+            self.caller.source,
+            self.caller.facts("HTTP/2"),
+            http2=True,
+            drawn=self.worker.random() if target.table.draws else 0.0,
+            now=now,
+        )
+        if siblings is not None:
+            siblings.learn(plan)
+        return plan
 
     def refuse(self, client: ClientStream, error: MessageError) -> None:
         """Answer what HTTP/1.1 couldn't say, or nobody here serves."""

@@ -14,6 +14,7 @@ from waypoint.layers.request import HOST, METHOD, SECRET, WEBSOCKET, RequestHead
 from waypoint.layers.response import SECRET as RESPONSE_SECRET
 from waypoint.layers.response import ResponseHead, response_of
 from waypoint.messages import Request, Response
+from ztunnel_compat.h2.section import Section
 
 #: As in a request line (see layers.request).
 METHODS = re.compile(METHOD)
@@ -137,18 +138,19 @@ def read_response(fields: list[Field], *, end: bool) -> ResponseHead:
         forward=b"",
         verbatim=False,
         response=Response(status, kept),
-        headers=fields,
+        section=Section.of(fields),
         grpc_status=read.get(b"grpc-status"),
     )
 
 
-def response_fields(head: ResponseHead) -> list[Field]:
+def response_section(head: ResponseHead) -> Section:
     """A response's field section, made when it is first asked for."""
-    headers = head.headers
-    if headers is None:
+    section = head.section
+    if section is None:
         response = response_of(head)
-        headers = head.headers = [(b":status", b"%d" % response.status), *response.fields]
-    return headers
+        fields = [(b":status", b"%d" % response.status), *response.fields]
+        section = head.section = Section.of(fields)
+    return section
 
 
 def switched_fields(head: ResponseHead) -> list[Field]:

@@ -127,12 +127,12 @@ class Http2Upstream(Wire):
             self.cluster = way.cluster
             self.part = upstream_part(self.endpoint.label, way.cluster.name, self.local)
         exchange.upstream = self.part
-        fields = way.fields or way.http2()
+        section = way.section or way.http2()
         body = exchange.pending
         end = exchange.complete and not plan.head.upgrade
         last = end and not body and not exchange.trailers
         unique = (b"x-request-id", exchange.new_id().encode()) if plan.needs_id else None
-        stream = self.http.request(fields, end=last, unique=unique)
+        stream = self.http.request(section, end=last, unique=unique)
         call = exchange.up = stream.data = Call(self, stream, exchange)
         self.flush_soon()
         self.begun += 1

@@ -19,6 +19,7 @@ from waypoint.layers.headers import (
     split_fields,
 )
 from waypoint.messages import Response
+from ztunnel_compat.h2.section import Section
 
 #: Many servers leave out the space after the status when they give no reason.
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
@@ -35,7 +36,7 @@ class ResponseHead:
     body: a length, CHUNKED (of a length that isn't told) or UNTIL_CLOSE, for any method
     but HEAD; forward: the head for the next HTTP/1.1 hop with its empty line, or empty
     while nobody asked for it (see render); verbatim: it is as it came; sent: the fields
-    as they came, or what there is of response; headers: for the next HTTP/2 hop.
+    as they came, or what there is of response; section: for the next HTTP/2 hop.
     """
 
     status: int
@@ -47,7 +48,7 @@ class ResponseHead:
     sent: list[Field] = field(default_factory=list, compare=False)
     options: frozenset[bytes] = field(default=NO_OPTIONS, compare=False)
     response: Response | None = field(default=None, compare=False)
-    headers: list[Field] | None = field(default=None, compare=False)
+    section: Section | None = field(default=None, compare=False)
     grpc_status: bytes | None = field(default=None, compare=False)
 
 
@@ -110,7 +111,7 @@ def altered(head: ResponseHead, response: Response) -> ResponseHead:
         forward=b"",
         verbatim=False,
         response=response,
-        headers=None,
+        section=None,
     )
 
 

@@ -13,8 +13,10 @@ settings    ours, and the peer's
 state       the parts of a connection, which the above share
 memo        header blocks read before, checked once
 fields      what a field section must be (RFC 9113 section 8)
+section     field sections to be sent, which remember how they were coded
 decoder     HPACK in        huffman  its string coding
 encoder     HPACK out       static   its fixed table
+literals    integers and literal fields, written
 frames      frames as bytes
 codes       the protocol's numbers
 errors      what can go wrong, and whose fault it is

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from ztunnel_compat.h2 import frames
-from ztunnel_compat.h2.codes import PREFACE, ErrorCode, Role
+from ztunnel_compat.h2.codes import MAX_STREAM_ID, PREFACE, ErrorCode, Role
 from ztunnel_compat.h2.control import DRAIN_PING, Control
 from ztunnel_compat.h2.errors import (
     ConnectionFault,
@@ -22,6 +22,7 @@ from ztunnel_compat.h2.fields import Fields, Headers
 from ztunnel_compat.h2.handler import Handler
 from ztunnel_compat.h2.limits import MAX_HEADS
 from ztunnel_compat.h2.receiver import Receiver
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.h2.settings import CLIENT, SERVER, Settings
 from ztunnel_compat.h2.state import State
 from ztunnel_compat.h2.static import Field
@@ -34,6 +35,7 @@ __all__ = [
     "Handler",
     "Headers",
     "Role",
+    "Section",
     "Settings",
     "Stream",
 ]
@@ -98,12 +100,12 @@ class Connection:
     def can_open(self) -> bool:
         """Whether request() would find a stream."""
         state = self.state
-        return not (
-            state.closed
-            or self.draining
-            or state.table.exhausted
-            or state.output.heads > MAX_HEADS
-            or len(state.table.streams) >= state.peer.max_streams
+        table = state.table
+        return (
+            len(table.streams) < state.peer.max_streams
+            and state.output.heads <= MAX_HEADS
+            and table.next_id <= MAX_STREAM_ID
+            and not (state.sent_goaway or state.received_goaway or state.closed)
         )
 
     @property
@@ -188,10 +190,11 @@ class Connection:
     # -- messages
 
     def request(
-        self, headers: Headers, *, end: bool = False, unique: Field | None = None
+        self, headers: Headers | Section, *, end: bool = False, unique: Field | None = None
     ) -> Stream:
-        """Open a stream (client); headers: pseudo-fields first, names in lower case;
-        unique: a last field that never comes back (see Encoder.encode).
+        """Open a stream (client); headers: pseudo-fields first, names in lower case, a
+        Section where they are sent often; unique: a last field that never comes back (see
+        Encoder.encode).
 
         Raises StreamLimitError when can_open is false, StreamStateError for an extended
         CONNECT that the server doesn't take.
@@ -202,7 +205,8 @@ class Connection:
                 f"no stream can be opened: {self.open_streams} of {self.max_streams} are open, "
                 f"draining: {self.draining}, closed: {state.closed}"
             )
-        pseudo = dict(headers[:5])
+        section = headers if isinstance(headers, Section) else Section.of(headers)
+        pseudo = section.around.pseudo
         if b":protocol" in pseudo and not self.connect_protocol:
             raise StreamStateError("the server doesn't take extended CONNECT (RFC 8441)")
         method = pseudo.get(b":method")
@@ -210,14 +214,15 @@ class Connection:
         stream.head_sent = True
         stream.tunnel = method == b"CONNECT"
         stream.bodiless = method == b"HEAD"
-        state.sender.headers(stream, headers, end=end, unique=unique)
+        state.sender.headers(stream, section, end=end, unique=unique)
         return stream
 
-    def respond(self, stream: Stream, headers: Headers, *, end: bool = False) -> None:
+    def respond(self, stream: Stream, headers: Headers | Section, *, end: bool = False) -> None:
         """Send a response (server); :status first, those with 1xx before the final one."""
         if stream.finished:
             return
-        status = headers[0][1]
+        section = headers if isinstance(headers, Section) else Section.of(headers)
+        status = section.around.before[0][1]
         if stream.head_sent or stream.ending:
             raise StreamStateError(f"a second response on stream {stream.id}")
         if status[:1] != b"1":
@@ -225,7 +230,7 @@ class Connection:
             stream.tunnel = stream.tunnel and status[:1] == b"2"
         elif end:
             raise StreamStateError(f"{status!r} can't end stream {stream.id}")
-        self.state.sender.headers(stream, headers, end=end)
+        self.state.sender.headers(stream, section, end=end)
 
     def send_data(self, stream: Stream, data: bytes, *, end: bool = False) -> int:
         """Send content; the bytes of the stream that are queued then.
@@ -245,7 +250,7 @@ class Connection:
             return
         if stream.ending or not stream.head_sent:
             raise StreamStateError(f"no trailers may be sent on stream {stream.id} now")
-        self.state.sender.trailers(stream, headers)
+        self.state.sender.trailers(stream, Section.of(headers))
 
     def reset(self, stream: Stream, code: ErrorCode) -> None:
         """End a stream early; what is queued is dropped, on_reset is not called."""

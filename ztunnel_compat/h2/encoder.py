@@ -9,17 +9,20 @@ what recurs, and an entry that leaves would make every memo stale.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from ztunnel_compat.h2.codes import DEFAULT_TABLE
 from ztunnel_compat.h2.decoder import OVERHEAD
-from ztunnel_compat.h2.static import FIELD_INDEX, FIRST_DYNAMIC, NAME_INDEX, Field
+from ztunnel_compat.h2.literals import literal, write_integer, write_string
+from ztunnel_compat.h2.section import Around, Coded, Section
+from ztunnel_compat.h2.static import FIELD_INDEX, FIRST_DYNAMIC, Field
 
 #: Never indexed, by no hop (section 7.1.3): a table that several clients' requests
 #: share would tell one of them when it guessed another's secret.
 SECRETS = frozenset(
     {b"authorization", b"cookie", b"proxy-authorization", b"set-cookie", b"x-api-key"}
 )
-#: Bounds of the memos: entries, bytes of a block that may be kept, bytes of all.
+#: Bounds: first sightings, bytes of a block that its section keeps, of the memo of fields.
 SEEN_LIMIT = 1024
 LONGEST = 4096
 MEMO_LIMIT = 128 * 1024
@@ -29,16 +32,19 @@ class Encoder:
     """One direction's table. A block must be sent in the order in which it was encoded."""
 
     __slots__ = (
-        "blocks",
         "entries",
+        "epoch",
         "index",
         "inserted",
         "known",
+        "learnt",
         "limit",
         "lowest",
         "memo_size",
         "seen",
         "table_size",
+        "unique_head",
+        "unique_name",
     )
 
     def __init__(self) -> None:
@@ -51,12 +57,18 @@ class Encoder:
         self.index: dict[Field, int] = {}
         self.inserted = 0
         self.table_size = 0
-        #: Hashes of fields and field lists that were seen once.
+        #: How often a field was coded as it won't be the next time: new, or inserted.
+        self.learnt = 0
+        #: Hashes of fields that were seen once.
         self.seen: set[int] = set()
-        #: Memos, good while the table stays as it is: of fields and of whole blocks.
+        #: How fields are coded while the table stays as it is, and what stands for that
+        #: time where sections remember how they are.
         self.known: dict[Field, bytes] = {}
-        self.blocks: dict[tuple[Field, ...], bytes] = {}
         self.memo_size = 0
+        self.epoch = object()
+        #: The name of the unique field, and how it is coded.
+        self.unique_name = b""
+        self.unique_head = b""
 
     def set_limit(self, limit: int) -> None:
         """Take the peer's SETTINGS_HEADER_TABLE_SIZE.
@@ -78,35 +90,49 @@ class Encoder:
     def forget(self) -> None:
         """Drop the memos; the table stays."""
         self.known.clear()
-        self.blocks.clear()
         self.memo_size = 0
+        self.epoch = object()
 
-    def encode(self, fields: list[Field], unique: Field | None = None) -> bytes:
-        """The block for fields, which must be sent next.
+    def encode(self, section: Section, unique: Field | None = None) -> bytes:
+        """The block for a section, which must be sent next.
 
         unique: a last field that never comes back, such as a request's id: it is
         coded as it is, so that what is known of the others stays of use.
         """
-        block = self.encode_all(fields)
-        return block if unique is None else block + literal(*unique, 0x00, 4)
+        around = section.around
+        coded = around.coded.get(self.epoch)
+        if coded is None or self.lowest is not None:
+            coded = self.code(around)
+        before, after = coded
+        if unique is None:
+            return before + section.path + after
+        name, value = unique
+        if name != self.unique_name:
+            self.unique_name = name
+            self.unique_head = literal(name, b"", 0x00, 4)[:-1]
+        return b"".join((before, section.path, after, self.unique_head, write_string(value)))
 
-    def encode_all(self, fields: list[Field]) -> bytes:
-        """The same, of fields that may come back."""
-        key = tuple(fields)
-        block = self.blocks.get(key)
-        if block is not None and self.lowest is None:
-            return block
-        inserted = self.inserted
-        announced = self.lowest is not None
-        parts = [self.announce()] if announced else []
+    def code(self, around: Around) -> Coded:
+        """The same of what is around a :path; remembered there, if it would be the same
+        the next time.
+        """
+        announced = b"" if self.lowest is None else self.announce()
+        learnt = self.learnt
+        before, after = self.parts(around.before), self.parts(around.after)
+        if announced:
+            return announced + before, after
+        if self.learnt == learnt and len(before) + len(after) <= LONGEST:
+            around.keep(self.epoch, (before, after))
+        return before, after
+
+    def parts(self, fields: Sequence[Field]) -> bytes:
+        """Fields, one after the other."""
+        parts = []
         known = self.known.get
-        for field in key:
+        for field in fields:
             part = known(field)
             parts.append(self.learn(field) if part is None else part)
-        block = b"".join(parts)
-        if self.inserted == inserted and not announced and len(block) <= LONGEST:
-            self.offer(key, block)
-        return block
+        return b"".join(parts)
 
     def announce(self) -> bytes:
         """The size updates that are due (section 6.3)."""
@@ -129,6 +155,7 @@ class Encoder:
         if name in SECRETS:
             return literal(name, value, 0x10, 4)
         if not self.seen_before(field):
+            self.learnt += 1
             return literal(name, value, 0x00, 4)
         size = len(name) + len(value) + OVERHEAD
         if self.table_size + size > self.limit:
@@ -137,13 +164,14 @@ class Encoder:
         self.entries.append(field)
         self.index[field] = self.inserted
         self.inserted += 1
+        self.learnt += 1
         # Every index of the dynamic table has moved.
         self.forget()
         return literal(name, value, 0x40, 6)
 
-    def seen_before(self, thing: Field | tuple[Field, ...]) -> bool:
+    def seen_before(self, field: Field) -> bool:
         """Whether this is a second sighting."""
-        sighting = hash(thing)
+        sighting = hash(field)
         if sighting in self.seen:
             return True
         if len(self.seen) >= SEEN_LIMIT:
@@ -157,37 +185,8 @@ class Encoder:
         self.known[field] = part
         return part
 
-    def offer(self, key: tuple[Field, ...], block: bytes) -> None:
-        """Remember a whole block, when it is worth it and holds no secret."""
-        if self.seen_before(key) and not any(name in SECRETS for name, _ in key):
-            self.grow(len(block) + sum(len(name) + len(value) for name, value in key))
-            self.blocks[key] = block
-
     def grow(self, size: int) -> None:
         """Account for what is about to be remembered; full memos start over."""
         if self.memo_size + size > MEMO_LIMIT:
             self.forget()
         self.memo_size += size + OVERHEAD
-
-
-def write_integer(value: int, pattern: int, bits: int) -> bytes:
-    """An integer with a prefix of so many bits, the rest of its first byte a pattern."""
-    limit = (1 << bits) - 1
-    if value < limit:
-        return bytes((pattern | value,))
-    coded = bytearray((pattern | limit,))
-    value -= limit
-    while value >= 0x80:
-        coded.append(value & 0x7F | 0x80)
-        value >>= 7
-    coded.append(value)
-    return bytes(coded)
-
-
-def literal(name: bytes, value: bytes, pattern: int, bits: int) -> bytes:
-    """A literal field; its name by the static table where that has it."""
-    index = NAME_INDEX.get(name, 0)
-    head = write_integer(index, pattern, bits)
-    if not index:
-        head += write_integer(len(name), 0, 7) + name
-    return head + write_integer(len(value), 0, 7) + value

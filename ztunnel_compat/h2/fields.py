@@ -6,6 +6,7 @@ HTTP/1.1 would have it, since what passes here may leave as that.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ztunnel_compat.h2.codes import ErrorCode
@@ -23,6 +24,9 @@ CONNECTION_FIELDS = frozenset(
 #: The names that need a closer look.
 SPECIAL = CONNECTION_FIELDS | {b"te", b"content-length", b"host"}
 REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority", b":protocol"})
+#: What may take the place of another path in any request: an absolute path of visible
+#: ASCII, without a fragment, which no target has (RFC 9112 section 3.2).
+PLAIN_PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*+")
 #: A content-length that isn't there.
 UNKNOWN = -1
 
@@ -31,14 +35,12 @@ class Fields(Headers):
     """A field section as received, pseudo-fields first; to be read, never changed.
 
     Blocks that were read before give the same object again (see memo). note: the
-    owner's, for what it made of them; Connection.forget() drops both.
+    owner's, for what it made of them; Connection.forget() drops both. family: of requests
+    that differ in their :path alone, None: it isn't known.
     """
 
-    __slots__ = ("note",)
-
-    def __init__(self, fields: Headers) -> None:
-        super().__init__(fields)
-        self.note: Any = None
+    note: Any = None
+    family: Family | None = None
 
 
 class Head:
@@ -58,6 +60,32 @@ class Head:
         self.method = method
         self.status = status
         self.tunnel = method == b"CONNECT"
+
+
+class Family:
+    """Requests that differ in their :path alone, all of them checked when one is.
+
+    fields, length, method: as a Head's; place: of :path in them; size: of the section
+    without its path's bytes; note: the owner's, for what it made of one of them.
+    """
+
+    __slots__ = ("fields", "length", "method", "note", "place", "size")
+
+    def __init__(self, head: Head, place: int, size: int) -> None:
+        self.fields: Headers = head.fields
+        self.length = head.length
+        self.method = head.method
+        self.place = place
+        self.size = size
+        self.note: Any = None
+
+    def head(self, path: bytes) -> Head:
+        """The one with this path, which PLAIN_PATH matches."""
+        head = Head(self.fields, self.length, method=self.method)
+        fields = head.fields
+        fields[self.place] = (b":path", path)
+        fields.family = self
+        return head
 
 
 def request_head(fields: Headers, *, extended: bool) -> Head:

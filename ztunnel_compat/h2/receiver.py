@@ -28,10 +28,13 @@ from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
 from ztunnel_compat.h2.fields import UNKNOWN, Head
 from ztunnel_compat.h2.frames import HEADER, header_frames
 from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_CONTINUATIONS, MAX_HEADS, MAX_INFORMATIONAL
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.h2.state import State
 from ztunnel_compat.h2.streams import Stream
 
 Bytes = bytes | memoryview
+
+TOO_LARGE = Section.of([(b":status", b"431")])
 
 unpack_header = HEADER.unpack_from
 #: Frame types from here on are unknown, and passed over (RFC 9113 section 5.5).
@@ -436,7 +439,7 @@ class Receiver:
             state.limits.resets.spend(state.limits.clock())
             stream = state.table.open_theirs(identifier, state.peer.initial_window)
             stream.remote_closed = end
-            block = state.sender.encoder.encode([(b":status", b"431")])
+            block = state.sender.encoder.encode(TOO_LARGE)
             limit = state.peer.max_frame
             state.output.answer(header_frames(identifier, block, limit, end=True))
             state.sender.end(stream)

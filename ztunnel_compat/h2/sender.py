@@ -14,10 +14,10 @@ from collections.abc import Callable
 from ztunnel_compat.h2.codes import DEFAULT_WINDOW, MAX_WINDOW, ErrorCode
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.errors import ConnectionFault, QueueFullError, StreamFault
-from ztunnel_compat.h2.fields import Headers
 from ztunnel_compat.h2.frames import data_header, header_frames
 from ztunnel_compat.h2.limits import Limits
 from ztunnel_compat.h2.output import Output
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.h2.settings import PeerSettings, Settings
 from ztunnel_compat.h2.static import Field
 from ztunnel_compat.h2.streams import Stream
@@ -71,10 +71,10 @@ class Sender:
         self.on_end = on_end
 
     def headers(
-        self, stream: Stream, fields: Headers, *, end: bool, unique: Field | None = None
+        self, stream: Stream, section: Section, *, end: bool, unique: Field | None = None
     ) -> None:
         """Encode and write now: the peer's table follows the order on the wire."""
-        block = self.encoder.encode(fields, unique)
+        block = self.encoder.encode(section, unique)
         output = self.output
         output.pieces.append(header_frames(stream.id, block, self.peer.max_frame, end=end))
         output.heads += len(block)
@@ -111,13 +111,13 @@ class Sender:
             self.enqueue(stream, data, size)
         return stream.queued
 
-    def trailers(self, stream: Stream, fields: Headers) -> None:
+    def trailers(self, stream: Stream, section: Section) -> None:
         """Write trailers, behind what is queued."""
         if stream.queued:
             stream.ending = True
-            stream.trailers = fields
+            stream.trailers = section
         else:
-            self.headers(stream, fields, end=True)
+            self.headers(stream, section, end=True)
 
     def write(self, stream: Stream, data: bytes, size: int, *, end: bool) -> None:
         """One DATA frame, which the windows allow."""

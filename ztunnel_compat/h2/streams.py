@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ztunnel_compat.h2.codes import MAX_STREAM_ID, ErrorCode, Role
+from ztunnel_compat.h2.codes import ErrorCode, Role
 from ztunnel_compat.h2.errors import ConnectionFault, StreamFault
-from ztunnel_compat.h2.fields import UNKNOWN, Headers
+from ztunnel_compat.h2.fields import UNKNOWN
+from ztunnel_compat.h2.section import Section
 
 #: Resets remembered; older ones count as ours.
 REMEMBERED = 1024
@@ -75,7 +76,7 @@ class Stream:
         self.queued = 0
         self.sent = 0
         self.ending = False
-        self.trailers: Headers | None = None
+        self.trailers: Section | None = None
         #: In the sender's ring; past the high mark and not yet below the low one.
         self.waiting = False
         self.full = False
@@ -113,15 +114,10 @@ class StreamTable:
         self.forgotten = 0
 
     def open_ours(self, window: int) -> Stream:
-        """A new stream of our own, when exhausted doesn't forbid it."""
+        """A new stream of our own, where an identifier is left for one."""
         stream = self.streams[self.next_id] = Stream(self.next_id, window)
         self.next_id += 2
         return stream
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether no identifier is left for a stream of ours."""
-        return self.next_id > MAX_STREAM_ID
 
     def open_theirs(self, identifier: int, window: int) -> Stream:
         """The stream of a request that arrived."""

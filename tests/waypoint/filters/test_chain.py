@@ -26,6 +26,7 @@ class Says:
     told: list[Any] = field(default_factory=list)
     clusters: tuple[str, ...] = ()
     reads_connection: bool = False
+    reads_path: bool = True
 
     def decide(self, asked: Asked) -> Passed:
         self.told.append(asked.override)

@@ -43,6 +43,7 @@ class Heads:
     name: str = StringValue.DESCRIPTOR.full_name
     clusters: tuple[str, ...] = ()
     reads_connection: bool = False
+    reads_path: bool = True
     asked: list[Asked] = field(default_factory=list)
 
     def decide(self, asked: Asked) -> HeadVerdict:

@@ -10,6 +10,7 @@ from ztunnel_compat.h2.connection import Headers, Role, Settings
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.limits import MAX_CAUSED
 from ztunnel_compat.h2.memo import MEMO_LIMIT
+from ztunnel_compat.h2.section import Section
 
 SMALL = Settings(
     stream_window=65_535, connection_window=70_000, max_frame=16_384, max_streams=8
@@ -43,7 +44,9 @@ def sound_frames(rng: random.Random, role: Role) -> list[bytes]:
         if kind < 0.2:
             stream = used
         if kind < 0.4:
-            block = encoder.encode(rng.choice(HEADS if role is Role.SERVER else HEADS[3:6]))
+            block = encoder.encode(
+                Section.of(rng.choice(HEADS if role is Role.SERVER else HEADS[3:6]))
+            )
             flags = rng.choice([4, 5, 4, 0x24, 0x0C, 0])
             if flags & 0x20:
                 block = rng.randbytes(5) + block

@@ -9,6 +9,7 @@ import hpack
 from ztunnel_compat.h2.decoder import Decoder
 from ztunnel_compat.h2.encoder import SECRETS, Encoder
 from ztunnel_compat.h2.errors import ConnectionFault
+from ztunnel_compat.h2.section import Section
 from ztunnel_compat.h2.static import STATIC, Field
 
 NAMES = [
@@ -42,22 +43,35 @@ def random_list(rng: random.Random, known: list[Field]) -> list[Field]:
 
 
 def our_encoder_theirs_decoder(rng: random.Random, lists: int) -> None:
-    """What we encode is what `hpack` decodes, whatever table it allows."""
+    """What we encode is what `hpack` decodes, whatever table it allows: sections that are
+    new, that come back, and that come back with another path.
+    """
     encoder, decoder = Encoder(), hpack.Decoder(max_header_list_size=1 << 30)
     known: list[Field] = []
-    earlier: list[list[Field]] = []
+    earlier: list[tuple[list[Field], Section]] = []
     for _ in range(lists):
         for _ in range(rng.choice([0, 0, 0, 0, 0, 0, 0, 1, 2])):
             limit = rng.choice([0, 30, 100, 1000, 4096, 4096, 65536])
             decoder.max_allowed_table_size = limit
             encoder.set_limit(limit)
         repeat = earlier and rng.random() < 0.4
-        fields = rng.choice(earlier) if repeat else random_list(rng, known)
-        block = encoder.encode(fields)
-        assert decoder.decode(block, raw=True) == fields
+        if repeat:
+            fields, section = rng.choice(earlier)
+        else:
+            fields = random_list(rng, known)
+            if rng.random() < 0.5:
+                fields = [(b":method", b"GET"), (b":path", b"/"), *fields]
+            section = Section.of(fields)
+        if fields[:1] == [(b":method", b"GET")] and section.path and rng.random() < 0.5:
+            path = b"/%b" % (b"x" * rng.choice([0, 1, 60, 125, 126, 127, 300, 20_000]))
+            fields = [fields[0], (b":path", path), *fields[2:]]
+            section = section.sibling(path)
+        unique = (b"x-request-id", b"%x" % rng.getrandbits(128)) if rng.random() < 0.3 else None
+        block = encoder.encode(section, unique)
+        assert decoder.decode(block, raw=True) == ([*fields, unique] if unique else fields)
         assert decoder.header_table_size == encoder.limit
         assert encoder.table_size <= encoder.limit
-        earlier.append(fields)
+        earlier.append((fields, section))
         del earlier[:-8]
 
 

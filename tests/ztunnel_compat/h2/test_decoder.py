@@ -8,8 +8,8 @@ import pytest
 from tests.ztunnel_compat.h2.fuzz_hpack import both_decoders, their_encoder_our_decoder
 from ztunnel_compat.h2.codes import ErrorCode
 from ztunnel_compat.h2.decoder import Decoder
-from ztunnel_compat.h2.encoder import literal
 from ztunnel_compat.h2.errors import ConnectionFault
+from ztunnel_compat.h2.literals import literal
 
 
 def insert(name: bytes, value: bytes) -> bytes:

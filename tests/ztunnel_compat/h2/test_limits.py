@@ -20,10 +20,11 @@ from ztunnel_compat.h2.connection import Role
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.errors import ConnectionFault
 from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_HEADS, Allowance, Limits
+from ztunnel_compat.h2.section import Section
 
 
 def block(headers=GET) -> bytes:
-    return Encoder().encode(headers)
+    return Encoder().encode(Section.of(headers))
 
 
 def server() -> End:

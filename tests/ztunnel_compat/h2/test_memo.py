@@ -4,11 +4,13 @@ import random
 
 import hpack
 import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 from tests.ztunnel_compat.h2.ends import CONNECT, GET
 from ztunnel_compat.h2.codes import Role
-from ztunnel_compat.h2.encoder import literal
-from ztunnel_compat.h2.errors import OversizeFault, StreamFault
+from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
+from ztunnel_compat.h2.literals import literal, write_integer
 from ztunnel_compat.h2.memo import MEMO_LIMIT, HeadReader
 from ztunnel_compat.h2.settings import CLIENT, Settings
 
@@ -153,3 +155,111 @@ def test_forgetting_drops_what_inserts_too() -> None:
     reader.forget()
     assert reader.read_head(block) is not heads[3]
     assert len(reader.decoder.entries) == 5
+
+
+HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+TABLE = [(b":authority", b"web"), (b"x-a", b"1")]
+
+
+def asked(path: bytes, *, coded: bool = False, never: bool = False) -> bytes:
+    """A request's block as nghttp2 writes it: indices, and a path that isn't indexed."""
+    value = HUFFMAN.encode(path) if coded else path
+    length = write_integer(len(value), 0x80 if coded else 0, 7)
+    return b"\x82" + (b"\x14" if never else b"\x04") + length + value + b"\x86\xbf\xbe"
+
+
+def test_requests_that_differ_in_their_path_alone_are_a_family(reader):
+    reader.skip(inserting(TABLE))
+    first, second, third = (reader.read_head(asked(path)) for path in (b"/a", b"/b", b"/c?d"))
+    assert first.fields.family is None
+    assert second.fields.family is None
+    assert third.fields == [
+        (b":method", b"GET"), (b":path", b"/c?d"), (b":scheme", b"http"), *TABLE,
+    ]  # fmt: skip
+    third.fields.family.note = "route"
+    assert reader.read_head(asked(b"/e")).fields.family.note == "route"
+    reader.forget()
+    assert reader.read_head(asked(b"/f")).fields.family is None
+
+
+def test_a_sibling_that_comes_back_is_found_by_its_block(reader):
+    reader.skip(inserting(TABLE))
+    heads = [reader.read_head(asked(path)) for path in (b"/a", b"/b", b"/c", b"/c", b"/c")]
+    assert heads[2] is not heads[3]
+    assert heads[3] is heads[4]
+
+
+def test_a_family_ends_with_the_table_that_it_was_read_by(reader):
+    reader.skip(inserting(TABLE))
+    for path in (b"/a", b"/b", b"/c"):
+        reader.read_head(asked(path))
+    assert reader.families
+    reader.skip(inserting([(b"x-b", b"2")]))
+    with pytest.raises(StreamFault, match="neither :authority nor host"):
+        reader.read_head(asked(b"/d"))
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        (b"", "without :scheme or :path"),
+        (b"a", ":path"),
+        (b"/a\nb", "control character"),
+        (b"/ ", "white space"),
+    ],
+)
+def test_a_siblings_path_is_checked_as_any(reader, path, error):
+    reader.skip(inserting(TABLE))
+    for good in (b"/a", b"/b", b"/c"):
+        reader.read_head(asked(good))
+    for coded in (False, True):
+        with pytest.raises(StreamFault, match=error):
+            reader.read_head(asked(path, coded=coded))
+
+
+def test_a_sibling_that_is_too_large_is_refused(reader):
+    reader.skip(inserting(TABLE))
+    for good in (b"/a", b"/b", b"/c"):
+        reader.read_head(asked(good))
+    room = reader.decoder.limit - next(iter(reader.families.values())).size
+    assert reader.read_head(asked(b"/" * room)).fields.family is not None
+    with pytest.raises(OversizeFault):
+        reader.read_head(asked(b"/" * (room + 1)))
+
+
+def test_families_say_what_a_reader_without_memory_says() -> None:
+    """Blocks of all kinds, cut, mended and mixed, beside a new reader for each."""
+    found_families = 0
+    for seed in range(60):
+        draw = random.Random(seed)
+        reader = HeadReader(Role.SERVER, Settings())
+        reader.skip(inserting(TABLE))
+        for _ in range(120):
+            path = b"/" + draw.randbytes(draw.choice([0, 2, 70, 130])).hex().encode()
+            if draw.random() < 0.1:
+                path = draw.choice([b"", b"*", b"/\x80", b"/#", b"/ a", b"/a\x00", b"//"])
+            block = asked(path, coded=draw.random() < 0.5, never=draw.random() < 0.2)
+            if draw.random() < 0.1:
+                block = block[: draw.randrange(len(block))]
+            if draw.random() < 0.1:
+                place = draw.randrange(len(block) + 1)
+                block = block[:place] + draw.randbytes(1) + block[place:]
+            fresh = HeadReader(Role.SERVER, Settings())
+            fresh.decoder.entries = reader.decoder.entries.copy()
+            fresh.decoder.table_size = reader.decoder.table_size
+            fresh.decoder.table_limit = reader.decoder.table_limit
+            found_families += len(reader.families)
+            expected, found = outcome(fresh, block), outcome(reader, block)
+            assert found == expected, (seed, block)
+            if found[0] == "ConnectionFault":
+                break
+    assert found_families > 100
+
+
+def outcome(reader: HeadReader, block: bytes) -> tuple[object, ...]:
+    """What reading a block comes to."""
+    try:
+        head = reader.read_head(block)
+    except (ConnectionFault, StreamFault, OversizeFault) as fault:
+        return type(fault).__name__, str(fault)
+    return list(head.fields), head.length, head.method, head.tunnel

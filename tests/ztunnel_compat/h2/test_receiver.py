@@ -16,13 +16,15 @@ from ztunnel_compat.h2.codes import (
     ErrorCode,
 )
 from ztunnel_compat.h2.connection import Headers, Role, Settings
-from ztunnel_compat.h2.encoder import Encoder, literal
+from ztunnel_compat.h2.encoder import Encoder
+from ztunnel_compat.h2.literals import literal
+from ztunnel_compat.h2.section import Section
 
 SETTLED = PREFACE + frame(SETTINGS, 0, 0)
 
 
 def block(headers: Headers) -> bytes:
-    return Encoder().encode(headers)
+    return Encoder().encode(Section.of(headers))
 
 
 def server(settings: Settings | None = None) -> End:

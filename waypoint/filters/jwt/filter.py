@@ -32,6 +32,8 @@ class JwtFilter:
     slots: tuple[Slot, ...] = field(init=False, repr=False)
     clusters: tuple[str, ...] = field(init=False, repr=False)
     reads_connection: bool = field(init=False, repr=False)
+    #: Tokens may be in a query, and what is asked for is told to who has none.
+    reads_path: bool = True
 
     def __post_init__(self) -> None:
         slots = tuple(p.slot for p in self.settings.providers if p.slot.source is not None)

@@ -24,10 +24,16 @@ IDENTITIES = 1024
 
 
 class Condition(Protocol):
-    """A condition. reads_connection: two clients' equal heads may differ in it."""
+    """A condition. reads_connection: two clients' equal heads may differ in it; reads_path:
+    two heads that differ in their paths alone.
+    """
 
     @property
     def reads_connection(self) -> bool:
+        """See above."""
+
+    @property
+    def reads_path(self) -> bool:
         """See above."""
 
     def holds(self, asked: Asked) -> bool:
@@ -56,6 +62,7 @@ class Anything:
     """Always so."""
 
     reads_connection: bool = False
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Yes."""
@@ -73,6 +80,11 @@ class All:
         """Whether one of them does."""
         return any(part.reads_connection for part in self.parts)
 
+    @property
+    def reads_path(self) -> bool:
+        """Whether one of them does."""
+        return any(part.reads_path for part in self.parts)
+
     def holds(self, asked: Asked) -> bool:
         """Whether all hold."""
         return all(part.holds(asked) for part in self.parts)
@@ -88,6 +100,11 @@ class Either:
     def reads_connection(self) -> bool:
         """Whether one of them does."""
         return any(part.reads_connection for part in self.parts)
+
+    @property
+    def reads_path(self) -> bool:
+        """Whether one of them does."""
+        return any(part.reads_path for part in self.parts)
 
     def holds(self, asked: Asked) -> bool:
         """Whether any holds."""
@@ -105,6 +122,11 @@ class Not:
         """Whether that does."""
         return self.part.reads_connection
 
+    @property
+    def reads_path(self) -> bool:
+        """Whether that does."""
+        return self.part.reads_path
+
     def holds(self, asked: Asked) -> bool:
         """Whether it doesn't hold."""
         return not self.part.holds(asked)
@@ -117,6 +139,11 @@ class Header:
     match: HeaderMatch
     reads_connection: bool = False
 
+    @property
+    def reads_path(self) -> bool:
+        """Whether that is the header."""
+        return self.match.key == b":path"
+
     def holds(self, asked: Asked) -> bool:
         """Whether the request's does."""
         return self.match.accepts(asked.request)
@@ -128,6 +155,7 @@ class Path:
 
     match: TextMatch | PathTemplate
     reads_connection: bool = False
+    reads_path: bool = True
 
     def holds(self, asked: Asked) -> bool:
         """Whether the request's does."""
@@ -140,6 +168,7 @@ class Noted:
 
     match: NoteMatch
     reads_connection: bool = False
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Whether the notes satisfy it."""
@@ -152,6 +181,7 @@ class LocalPort:
 
     ports: range
     reads_connection: bool = False
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Whether it is one of them."""
@@ -165,6 +195,7 @@ class LocalAddress:
 
     network: IpNetwork
     reads_connection: bool = True
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Whether it is in the range."""
@@ -177,6 +208,7 @@ class RemoteAddress:
 
     network: IpNetwork
     reads_connection: bool = True
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Whether it is in the range."""
@@ -189,6 +221,7 @@ class ServerName:
 
     match: TextMatch
     reads_connection: bool = True
+    reads_path: bool = False
 
     def holds(self, asked: Asked) -> bool:
         """Whether it satisfies the match."""
@@ -201,6 +234,7 @@ class Identity:
 
     match: TextMatch | None
     reads_connection: bool = True
+    reads_path: bool = False
     test: Callable[[str], bool] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

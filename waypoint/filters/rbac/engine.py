@@ -33,6 +33,11 @@ class Policy:
         """Whether one of the conditions does."""
         return any(part.reads_connection for part in (*self.permissions, *self.principals))
 
+    @property
+    def reads_path(self) -> bool:
+        """Whether one of the conditions does."""
+        return any(part.reads_path for part in (*self.permissions, *self.principals))
+
     def holds(self, asked: Asked) -> bool:
         """Whether it is about this request."""
         for permission in self.permissions:
@@ -77,6 +82,11 @@ class Rules:
         """Whether one of the policies does."""
         return any(policy.reads_connection for policy in self.policies)
 
+    @property
+    def reads_path(self) -> bool:
+        """Whether one of the policies does."""
+        return any(policy.reads_path for policy in self.policies)
+
     def first(self, asked: Asked) -> str | None:
         """The name of the policy that counts for a request; None: none holds."""
         for policy in self.policies:
@@ -104,6 +114,7 @@ class Settings:
     prefix: str = ""
     shadow_prefix: str = ""
     reads_connection: bool = field(init=False)
+    reads_path: bool = field(init=False)
     #: Verdicts, by the policies that count for the shadow and for the enforced rules.
     known: dict[tuple[str | None, str | None], Verdict] = field(
         init=False, compare=False, repr=False, default_factory=dict
@@ -113,6 +124,8 @@ class Settings:
         sets = [rules for rules in (self.rules, self.shadow) if rules is not None]
         reads = any(rules.reads_connection for rules in sets)
         object.__setattr__(self, "reads_connection", reads)
+        reads = any(rules.reads_path for rules in sets)
+        object.__setattr__(self, "reads_path", reads)
 
     def decide(self, asked: Asked) -> Verdict:
         """What becomes of a request."""
@@ -168,6 +181,11 @@ class Rbac:
     def reads_connection(self) -> bool:
         """Whether who asks has a say."""
         return self.settings.reads_connection
+
+    @property
+    def reads_path(self) -> bool:
+        """Whether the path that is asked for has a say."""
+        return self.settings.reads_path
 
     def decide(self, asked: Asked) -> Verdict:
         """What becomes of a request, by the route's settings where it has some."""
