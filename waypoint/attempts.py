@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from waypoint import replies
+from waypoint.dispatch import dispatch
 from waypoint.holds import CONNECTING, UPSTREAM
 from waypoint.layers.response import ResponseHead, response_of
 from waypoint.member import Member
@@ -16,6 +17,7 @@ from waypoint.resilience.breakers import Resource
 from waypoint.resilience.outlier import Outcome
 from waypoint.resilience.retry import Attempt, Verdict, decide, delay
 from waypoint.resilience.retry import Failure as Failed
+from waypoint.settling import leave
 
 if TYPE_CHECKING:
     from waypoint.exchange import Exchange
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEFORE = "upstream_reset_before_response_started"
-#: gRPC statuses that tell of an endpoint's health, as HTTP's.
-GRPC_OUTCOMES = {2: 500, 4: 504, 12: 501, 13: 500, 14: 503, 15: 500}
 #: What retries know of how an attempt ended.
 FAILURES = {
     REFUSED: (Failed.REFUSED, None),
@@ -94,7 +94,7 @@ def send_again(exchange: Exchange) -> None:
     exchange.pending = body
     exchange.wrote = False
     exchange.down.release(UPSTREAM)
-    exchange.dispatch()
+    dispatch(exchange)
     if exchange.up is not None:
         exchange.down.release(CONNECTING)
 
@@ -127,45 +127,3 @@ def try_timed_out(exchange: Exchange) -> None:
         exchange.answer(
             504, exchange.flagged("UT"), "upstream_per_try_timeout", replies.TIMED_OUT
         )
-
-
-def settle(exchange: Exchange) -> None:
-    """Give back what the cluster counts of this, and tell it how it went."""
-    if exchange.endpoint is not None:
-        leave(
-            exchange,
-            outcome_of(exchange.status, exchange.grpc_status) if exchange.responded else None,
-        )
-    if exchange.retrying and exchange.cluster is not None:
-        exchange.cluster.breakers.default.free(Resource.RETRIES)
-    if exchange.kept is not None:
-        exchange.kept.release()
-    if exchange.shadows and not exchange.complete:
-        # The client broke off what it sent: so do its copies.
-        for shadow in exchange.shadows:
-            shadow.downstream_lost()
-
-
-def outcome_of(status: int, grpc_status: bytes | None) -> int:
-    """The status that a response counts as: gRPC's is in HTTP's words (Envoy's map)."""
-    if grpc_status is None or not grpc_status.isdigit():
-        return status
-    return GRPC_OUTCOMES.get(int(grpc_status), status)
-
-
-def leave(exchange: Exchange, outcome: int | Outcome | None) -> None:
-    """The attempt at an endpoint is over; outcome: what it tells of the endpoint."""
-    endpoint = exchange.endpoint
-    if endpoint is None:
-        return
-    stop_waiting(exchange)
-    exchange.endpoint = None
-    endpoint.cluster.breakers.default.free(Resource.REQUESTS)
-    endpoint.end(outcome)
-
-
-def stop_waiting(exchange: Exchange) -> None:
-    """It waits for no connection any more."""
-    if exchange.waits and exchange.cluster is not None:
-        exchange.waits = False
-        exchange.cluster.breakers.default.free(Resource.PENDING)

@@ -62,7 +62,7 @@ class Balance(Generic[H]):
     endpoints: everyone who may be chosen now.
     """
 
-    __slots__ = ("balancers", "bounds", "endpoints", "hashed")
+    __slots__ = ("balancers", "bounds", "endpoints", "hashed", "only")
 
     def __init__(
         self,
@@ -72,6 +72,8 @@ class Balance(Generic[H]):
         hashed: bool = False,
     ) -> None:
         self.balancers = [group for _, group in groups]
+        #: The one group, where there is one.
+        self.only = self.balancers[0] if len(groups) == 1 else None
         self.bounds = list(accumulate(share for share, _ in groups))
         self.endpoints = endpoints
         self.hashed = hashed

@@ -62,8 +62,11 @@ def pick(exchange: Exchange, cluster: Cluster) -> Member | None:
     """An endpoint; one that failed before only when there is no other."""
     drawn = exchange.worker.random()
     if not exchange.tried:
-        had = cluster.member(exchange.session) if exchange.session else None
-        return had if had and had.healthy else cluster.pick(drawn, exchange.hash_key)
+        if exchange.session:
+            had = cluster.member(exchange.session)
+            if had is not None and had.healthy:
+                return had
+        return cluster.pick(drawn, exchange.hash_key)
     assert exchange.policy is not None
     other = cluster.pick(
         drawn, exchange.hash_key, exchange.tried, exchange.policy.host_selection_attempts

@@ -49,9 +49,9 @@ class Cluster:
     """
 
     __slots__ = (
-        "breakers", "building", "called", "current", "drawn", "error", "hostname", "known",
-        "later", "localities", "members", "name", "namespace", "now", "outliers", "port",
-        "queue", "settings", "source", "speaks", "stale", "subset", "traffic", "users",
+        "breakers", "building", "called", "current", "drawn", "error", "hostname", "http2",
+        "known", "later", "localities", "members", "name", "namespace", "now", "outliers",
+        "port", "queue", "settings", "source", "speaks", "stale", "subset", "traffic", "users",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,8 @@ class Cluster:
         #: The labels of its service, as metrics have them.
         self.called: Labels = called(None)
         self.speaks: bool | None = None
+        #: Whether its endpoints are spoken to in HTTP/2; None: as the client speaks.
+        self.http2: bool | None = None
         self.source: Extension | None = None
         self.error = ""
         self.settings: ClusterSettings = DEFAULTS
@@ -98,18 +100,18 @@ class Cluster:
         #: How many route tables name it.
         self.users = 0
 
-    @property
-    def http2(self) -> bool | None:
-        """Whether its endpoints are spoken to in HTTP/2; None: as the client speaks."""
+    def speak(self, *, http2: bool | None) -> None:
+        """What its service's port says, where the settings don't."""
+        self.speaks = http2
         match self.settings.http.protocol:
             case Protocol.HTTP1:
-                return False
+                self.http2 = False
             case Protocol.HTTP2:
-                return True
+                self.http2 = True
             case Protocol.DOWNSTREAM:
-                return None
+                self.http2 = None
             case None:
-                return self.speaks
+                self.http2 = http2
 
     @property
     def balance(self) -> Balance[Member]:
@@ -156,6 +158,8 @@ class Cluster:
         share. Where all were tried and another try is wanted, ask without tried.
         """
         balance = self.current or self.balance
+        if balance.only is not None and not tried and self.building is None:
+            return balance.only.pick(drawn, hash_key)
         member = balance.pick(drawn, tried, hash_key, attempts)
         if self.building is not None and member is not None and not member.users:
             # An old table in force: whoever has left it by now was as good as tried.
@@ -204,6 +208,7 @@ class Cluster:
             return
         checks_differ = settings.health != self.settings.health
         self.settings = settings
+        self.speak(http2=self.speaks)
         self.breakers.adjust(settings.breakers)
         self.outliers.adjust(settings.outlier)
         if checks_differ:

@@ -168,7 +168,7 @@ class Clusters:
         if service is None or not cluster.known:
             cluster.place({}, None)
             return
-        cluster.speaks = spoken_http2(service, cluster.port)
+        cluster.speak(http2=spoken_http2(service, cluster.port))
         self.configure(cluster, source)
         refused = cluster.error and cluster.settings is DEFAULTS
         # Settings that were never understood may ask for what keeps requests from

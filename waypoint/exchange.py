@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from waypoint import replies
 from waypoint.access_log import NO_UPSTREAM, connect_failure, upstream_part, with_flags
@@ -14,21 +14,18 @@ from waypoint.attempts import (
     again,
     attempt_of,
     goes_again,
-    leave,
-    settle,
-    stop_waiting,
     try_timed_out,
 )
-from waypoint.choice import choose, pick
+from waypoint.choice import choose
 from waypoint.clusters import Cluster
+from waypoint.dispatch import connect, dispatch
 from waypoint.ends import ClientSide, ServerSide
 from waypoint.errors import MessageError
 from waypoint.filters.intakes import Intake, Intakes, unsized
 from waypoint.filters.passage import Passage
 from waypoint.filters.taps import Tap, Taps
 from waypoint.filters.verdicts import Refusal
-from waypoint.holds import CONNECTING, FILTERS, UPSTREAM
-from waypoint.http2.upstream import join
+from waypoint.holds import FILTERS, UPSTREAM
 from waypoint.layers.headers import Field
 from waypoint.layers.response import ResponseHead, altered, response_of
 from waypoint.member import Member
@@ -36,16 +33,15 @@ from waypoint.plan import Plan, Way, changed_response, copied, refused, replanne
 from waypoint.pool import Endpoint
 from waypoint.record import record
 from waypoint.replies import TERMINATED, Answer, Failure
-from waypoint.resilience.breakers import Resource
 from waypoint.resilience.outlier import Outcome
 from waypoint.resilience.replay import Replay
 from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
 from waypoint.routing import Forward
 from waypoint.routing.session import reminder
+from waypoint.settling import leave, settle, stop_waiting
 from waypoint.shadow import Shadow
 from waypoint.timeouts import expired, start_timer, stop_timers, watch
-from waypoint.upstream import connect
 from waypoint.worker import Worker
 from ztunnel_compat.h2.connection import ErrorCode
 
@@ -128,7 +124,7 @@ class Exchange:
         #: doesn't.
         self.session: str | None = None
         #: Copies, whose answers nobody waits for.
-        self.shadows: list[Exchange] = []
+        self.shadows: Sequence[Exchange] = ()
         #: A reused connection failed: the next one has to be new.
         self.fresh_only = False
         #: Time of the response head, and its status; 0: there is none yet.
@@ -162,8 +158,8 @@ class Exchange:
         self.complete = complete
         self.pending = first
         plan = self.plan
-        for name in plan.counts:
-            self.worker.stats.filter(name)
+        if plan.counts:
+            self.worker.stats.filter(*plan.counts)
         if plan.gate is None:
             self.go()
             return
@@ -231,7 +227,7 @@ class Exchange:
             self.kept.add(first)
         if plan.mirrors:
             self.mirror(first)
-        self.dispatch()
+        dispatch(self)
 
     def mirror(self, first: bytes) -> None:
         """Start the copies that the route asks for."""
@@ -242,7 +238,7 @@ class Exchange:
                 shadow = Exchange(
                     self.worker, Shadow(self.down.caller, self.worker.stats), plan
                 )
-                self.shadows.append(shadow)
+                self.shadows = (*self.shadows, shadow)
                 shadow.start(first, complete=self.complete)
 
     def copy(self, data: bytes, *, end: bool) -> None:
@@ -254,67 +250,6 @@ class Exchange:
             self.downstream_lost()
         else:
             self.request_data(data, end=end)
-
-    def dispatch(self) -> None:
-        """Find an endpoint and a connection to it."""
-        cluster = self.cluster
-        assert cluster is not None
-        endpoint = pick(self, cluster)
-        if endpoint is None:
-            self.upstream = upstream_part("-", cluster.name, "-")
-            if cluster.known:
-                self.answer(503, "UH", "no_healthy_upstream", replies.NO_ENDPOINT)
-            else:
-                self.answer(self.not_found(), "NC", "cluster_not_found", replies.NO_CLUSTER)
-            return
-        if not cluster.breakers.default.take(Resource.REQUESTS):
-            self.overflow()
-            return
-        self.endpoint = self.visited = endpoint
-        endpoint.begin()
-        upstream = endpoint.share() if self.http2 else endpoint.take()
-        if upstream is None:
-            self.connect(endpoint)
-        else:
-            upstream.begin(self)
-
-    def overflow(self) -> None:
-        """The cluster has as much as it may have."""
-        assert self.cluster is not None
-        self.upstream = upstream_part("-", self.cluster.name, "-")
-        self.more = (*self.more, (b"x-envoy-overloaded", b"true"))
-        self.answer(503, "UO", "overflow", replies.OVERFLOW)
-
-    def not_found(self) -> int:
-        """The status that the route has for a cluster that isn't there."""
-        action = self.plan.route.action if self.plan.route else None
-        return action.not_found if isinstance(action, Forward) else 503
-
-    def connect(self, endpoint: Member) -> None:
-        """Have a connection made; what comes of the body meanwhile stays with the client.
-
-        There may be so many at a time; beyond that, requests wait for one, or for a
-        stream on one (see join).
-        """
-        breaker = endpoint.cluster.breakers.default
-        if not breaker.take(Resource.PENDING):
-            leave(self, None)
-            self.overflow()
-            return
-        self.waits = True
-        if not self.complete:
-            self.down.hold(CONNECTING)
-        if self.http2:
-            join(self.worker, endpoint, self)
-        elif breaker.has_room(Resource.CONNECTIONS):
-            breaker.take(Resource.CONNECTIONS)
-            self.worker.tasks.spawn(connect(self.worker, endpoint, self), "connect")
-        elif (upstream := endpoint.cluster.take_idle(self.tried)) is not None:
-            self.moved_to(upstream.endpoint)
-            upstream.begin(self)
-            self.down.release(CONNECTING)
-        else:
-            endpoint.cluster.queue.append(self)
 
     def moved_to(self, endpoint: Member) -> None:
         """A connection of another endpoint of the cluster became free first."""
@@ -613,7 +548,7 @@ class Exchange:
             if self.plan.replayable and endpoint is not None:
                 self.fresh_only = True
                 self.worker.stats.retries_stale += 1
-                self.connect(endpoint)
+                connect(self, endpoint)
                 return
             self.worker.stats.stale_not_retried += 1
         known, outcome = FAILURES[failure]

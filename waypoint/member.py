@@ -61,7 +61,7 @@ class Member(Endpoint):
         gave up, which says nothing of the endpoint.
         """
         self.active -= 1
-        if outcome is not None:
+        if outcome is not None and self.cluster.outliers.settings is not None:
             self.report(outcome)
 
     def report(self, outcome: int | Outcome) -> None:

@@ -44,6 +44,7 @@ from waypoint.targets import Target
 from ztunnel_compat.h2.section import Section
 from ztunnel_compat.model import AppProtocol
 
+FOREVER = math.inf
 GRPC = re.compile(rb"application/grpc(?:[+;].*)?", re.IGNORECASE)
 
 
@@ -150,7 +151,7 @@ class Plan(NamedTuple):
     agent: str
     authority: str
     gate: Gate | None = None
-    until: float = math.inf
+    until: float = FOREVER
     counts: tuple[str, ...] = ()
 
     @property
@@ -330,7 +331,7 @@ def routed(
         agent=agent_part(head.forwarded_for, head.user_agent),
         authority=authority_part(request.authority),
         gate=opening.gate if opening is not None else None,
-        until=now + opening.seconds if opening is not None else math.inf,
+        until=now + opening.seconds if opening is not None else FOREVER,
         counts=opening.counts if opening is not None else (),
     )
 

@@ -50,9 +50,11 @@ class Stats:
         """Count a change of the load."""
         self.levels[name] = self.levels.get(name, 0) + 1
 
-    def filter(self, what: str) -> None:
-        """Count a filter's decision."""
-        self.filters[what] = self.filters.get(what, 0) + 1
+    def filter(self, *counts: str) -> None:
+        """Count what filters decided."""
+        filters = self.filters
+        for what in counts:
+            filters[what] = filters.get(what, 0) + 1
 
     def retry(self, what: str) -> None:
         """Count a decision about a failed attempt."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waypoint import replies
-from waypoint.attempts import leave
 from waypoint.resilience.outlier import Outcome
 from waypoint.routing import Forward
+from waypoint.settling import leave
 from ztunnel_compat.h2.connection import ErrorCode
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from tests.ztunnel_compat.h2.fuzz_bytes import random_bytes
 from waypoint.messages import Field
 from waypoint.server import begin
 from waypoint.worker import Caller
-from ztunnel_compat.h2.codes import PREFACE, ErrorCode, Role
+from ztunnel_compat.h2.codes import DATA, END_STREAM, PREFACE, ErrorCode, Role
 from ztunnel_compat.h2.encoder import Encoder
-from ztunnel_compat.h2.frames import data_header, header_frames, settings
+from ztunnel_compat.h2.frames import header_frames, pack_header, settings
 from ztunnel_compat.h2.section import Section
 from ztunnel_compat.peer import parse_peer
 
@@ -78,7 +78,7 @@ def http2(*messages: tuple[list[Field], bytes], preface: bytes = b"") -> bytes:
         block = encoder.encode(Section.of(fields))
         found.append(header_frames(stream, block, 16384, end=not content))
         if content:
-            found += [data_header(stream, len(content), end=True), content]
+            found += [pack_header(len(content) << 8 | DATA, END_STREAM, stream), content]
     return b"".join(found)
 
 

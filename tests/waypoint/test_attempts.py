@@ -33,7 +33,8 @@ def counts(mesh: Mesh) -> dict[Resource, int]:
     """What the cluster counts now; all is given back when nothing is under way."""
     clusters = mesh.worker.targets.clusters.clusters.values()
     (cluster,) = [c for c in clusters if c.members and c.port == HTTP_PORT]
-    return {r: n for r, n in cluster.breakers.default.counts.items() if n}
+    counted = cluster.breakers.default.counts
+    return {resource: counted[resource] for resource in Resource if counted[resource]}
 
 
 @pytest.mark.parametrize("refusal", [UNAVAILABLE, LONG])

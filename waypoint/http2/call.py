@@ -35,8 +35,9 @@ class Call(Credit):
         """Write content of the request; end: there is no more, and no trailers."""
         conn = self.conn
         queued = conn.http.send_data(self.stream, data, end=end)
-        conn.flush_soon()
-        if queued > conn.http.queue_high and not self.paused and not end:
+        if not conn.flushing:
+            conn.flush_soon()
+        if queued and queued > conn.http.queue_high and not self.paused and not end:
             self.paused = True
             if self.exchange is not None:
                 self.exchange.pause_request()

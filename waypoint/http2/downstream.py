@@ -14,7 +14,7 @@ from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
 from waypoint.overload import Level
-from waypoint.plan import Keep, Plan, plan_request
+from waypoint.plan import FOREVER, Keep, Plan, plan_request
 from waypoint.progress import Mark
 from waypoint.record import log_refusal
 from waypoint.replies import Answer, plain_answer
@@ -79,7 +79,7 @@ class ClientStream(Credit):
         self.conn.http.respond(self.stream, head.section or response_section(head))
         if first:
             self.data(first)
-        else:
+        elif not self.conn.flushing:
             self.conn.flush_soon()
 
     def respond_end(self, exchange: Exchange, head: ResponseHead) -> None:
@@ -91,8 +91,9 @@ class ClientStream(Credit):
         """Write content; end: there is no more, and no trailers."""
         conn = self.conn
         queued = conn.http.send_data(self.stream, data, end=end)
-        conn.flush_soon()
-        if queued > conn.http.queue_high and not self.paused and not end:
+        if not conn.flushing:
+            conn.flush_soon()
+        if queued and queued > conn.http.queue_high and not self.paused and not end:
             self.paused = True
             if self.exchange is not None:
                 self.exchange.pause_response()
@@ -196,7 +197,11 @@ class Http2Downstream(Wire):
             plans = headers.note = [None, None]
         plan = plans[end]
         client = stream.data = ClientStream(self, stream)
-        if plan is None or plan.target is not target or plan.until <= self.worker.time():
+        if (
+            plan is None
+            or plan.target is not target
+            or (plan.until != FOREVER and plan.until <= self.worker.time())
+        ):
             try:
                 plan = self.plan(headers, target, end=end)
             except MessageError as error:

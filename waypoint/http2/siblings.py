@@ -49,7 +49,7 @@ class Siblings:
         path = headers[headers.family.place][1]
         if target.chain.admission.paths.clean.match(path) is None:
             return None
-        request = Request(like.method, like.scheme, like.authority, path, like.fields)
+        request = Request._make((like[0], like[1], like[2], path, like[4]))
         plan = self.plans.get(id(target.table.match(request, source)))
         if plan is None or plan.until <= now:
             return None

@@ -134,7 +134,8 @@ class Http2Upstream(Wire):
         unique = (b"x-request-id", exchange.new_id().encode()) if plan.needs_id else None
         stream = self.http.request(section, end=last, unique=unique)
         call = exchange.up = stream.data = Call(self, stream, exchange)
-        self.flush_soon()
+        if not self.flushing:
+            self.flush_soon()
         self.begun += 1
         if body:
             call.data(body, end=end and not exchange.trailers)
@@ -203,7 +204,10 @@ class Http2Upstream(Wire):
         if end:
             self.served += 1
             if not exchange.tunnel:
+                # The stream is over: nobody needs credit for it.
                 call.exchange = exchange.up = None
+                exchange.respond_last(data, call.content)
+                return
             exchange.respond_last(data, call.content)
         else:
             exchange.respond_data(data)

@@ -63,9 +63,9 @@ def stats(worker: Worker) -> Iterator[tuple[Series, int]]:
 def overflows(cluster: Cluster) -> Iterator[tuple[Series, int]]:
     """What a cluster's circuit breakers have refused."""
     for breaker in (cluster.breakers.default, cluster.breakers.high):
-        for resource, number in breaker.overflows.items():
-            if number:
-                yield ("cluster_overflows", cluster.name, resource.value), number
+        for resource in Resource:
+            if number := breaker.overflows[resource]:
+                yield ("cluster_overflows", cluster.name, resource.title), number
 
 
 def load(cluster: Cluster) -> Iterator[tuple[Series, int]]:
@@ -81,7 +81,7 @@ def load(cluster: Cluster) -> Iterator[tuple[Series, int]]:
         yield ("cluster_endpoints", name, state), number
     for resource in Resource:
         if not breaker.has_room(resource):
-            yield ("cluster_breaker_open", name, resource.value), 1
+            yield ("cluster_breaker_open", name, resource.title), 1
 
 
 def summed(rows: Iterable[tuple[Series, int]]) -> dict[Series, int]:

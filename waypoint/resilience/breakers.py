@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from types import MappingProxyType
 
 from waypoint.resilience.budget import UNLIMITED, RetryBudget
 
 
-class Resource(Enum):
-    """What is counted."""
+class Resource(IntEnum):
+    """What is counted: indices of a Breaker's lists. title: Envoy's name for it."""
 
-    CONNECTIONS = "connections"
+    CONNECTIONS = 0
     #: Requests that wait for a connection.
-    PENDING = "pending_requests"
-    REQUESTS = "requests"
-    RETRIES = "retries"
+    PENDING = 1
+    REQUESTS = 2
+    RETRIES = 3
+
+    @property
+    def title(self) -> str:
+        """See above."""
+        return "pending_requests" if self is Resource.PENDING else self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +54,32 @@ class BreakerSettings:
 class Breaker:
     """One priority's counts; a take that returns True is given back with free."""
 
-    __slots__ = ("counts", "overflows", "thresholds")
+    __slots__ = ("counts", "most", "overflows", "thresholds")
 
     def __init__(self, thresholds: Thresholds) -> None:
-        self.thresholds = thresholds
-        self.counts = dict.fromkeys(Resource, 0)
+        self.counts = [0] * len(Resource)
         #: What was refused, since the start.
-        self.overflows = dict.fromkeys(Resource, 0)
+        self.overflows = [0] * len(Resource)
+        self.adjust(thresholds)
+
+    def adjust(self, thresholds: Thresholds) -> None:
+        """Other thresholds from now on."""
+        self.thresholds = thresholds
+        #: The most there may be of each; of retries where no budget says so.
+        self.most = [
+            thresholds.connections,
+            thresholds.pending,
+            thresholds.requests,
+            thresholds.retries,
+        ]
 
     def limit(self, resource: Resource) -> int:
         """The most there may be of something now."""
-        thresholds = self.thresholds
-        match resource:
-            case Resource.CONNECTIONS:
-                return thresholds.connections
-            case Resource.PENDING:
-                return thresholds.pending
-            case Resource.REQUESTS:
-                return thresholds.requests
-            case Resource.RETRIES if thresholds.budget is not None:
-                active = self.counts[Resource.REQUESTS] + self.counts[Resource.PENDING]
-                return thresholds.budget.allowed(active)
-            case _:
-                return thresholds.retries
+        budget = self.thresholds.budget
+        if budget is not None and resource is Resource.RETRIES:
+            active = self.counts[Resource.REQUESTS] + self.counts[Resource.PENDING]
+            return budget.allowed(active)
+        return self.most[resource]
 
     def has_room(self, resource: Resource) -> bool:
         """Whether there may be one more."""
@@ -79,10 +87,11 @@ class Breaker:
 
     def take(self, resource: Resource) -> bool:
         """Count one more; False, and nothing is counted: there are too many."""
-        if not self.has_room(resource):
+        counts = self.counts
+        if counts[resource] >= self.limit(resource):
             self.overflows[resource] += 1
             return False
-        self.counts[resource] += 1
+        counts[resource] += 1
         return True
 
     def add(self, resource: Resource) -> None:
@@ -99,7 +108,7 @@ class Breaker:
         if not self.thresholds.track_remaining:
             return MappingProxyType({})
         return {
-            resource.value: max(0, self.limit(resource) - self.counts[resource])
+            resource.title: max(0, self.limit(resource) - self.counts[resource])
             for resource in Resource
         }
 
@@ -115,15 +124,17 @@ class Breakers:
 
     def adjust(self, settings: BreakerSettings) -> None:
         """Other thresholds from now on."""
-        self.default.thresholds = settings.default
-        self.high.thresholds = settings.high
+        self.default.adjust(settings.default)
+        self.high.adjust(settings.high)
 
     def dump(self) -> dict[str, object]:
         """Counts, what was refused, and what is left, JSON-able."""
         return {
             name: {
-                "active": {resource.value: n for resource, n in breaker.counts.items() if n},
-                "overflows": {r.value: n for r, n in breaker.overflows.items() if n},
+                "active": {r.title: breaker.counts[r] for r in Resource if breaker.counts[r]},
+                "overflows": {
+                    r.title: breaker.overflows[r] for r in Resource if breaker.overflows[r]
+                },
                 "remaining": dict(breaker.remaining()),
             }
             for name, breaker in (("default", self.default), ("high", self.high))

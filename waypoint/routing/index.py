@@ -6,7 +6,7 @@ only the others are asked one after the other. Order is kept: the first match wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from waypoint.routing.conditions import Match
@@ -25,7 +25,8 @@ class Matched(Protocol):
 
 
 R = TypeVar("R", bound=Matched)
-Entry = tuple[int, R]
+#: Its place in the order, and whether whoever is found by its path need not ask it.
+Entry = tuple[int, R, bool]
 
 
 def starts(path: bytes) -> Iterator[bytes]:
@@ -66,16 +67,20 @@ class RouteIndex(Generic[R]):
         self.starts: dict[bytes, list[Entry[R]]] = {}
         self.others: list[Entry[R]] = []
         needing: dict[bytes, list[Entry[R]]] = {}
-        for entry in enumerate(routes):
-            path = entry[1].match.path
+        for place, route in enumerate(routes):
+            path = route.match.path
             start = required_start(path)
             if path is not None and path.kind is Kind.EXACT and not path.ignore_case:
+                entry = place, route, route.match.only_path
                 self.exact.setdefault(path.text.encode(), []).append(entry)
-            elif start is not None:
+            elif path is not None and start is not None:
+                whole = path.kind is Kind.PATH_PREFIX
+                entry = place, route, whole and route.match.only_path
                 needing.setdefault(start, []).append(entry)
             else:
-                self.others.append(entry)
-                if path is None and entry[1].match.only_path:
+                all_paths = path is None and route.match.only_path
+                self.others.append((place, route, all_paths))
+                if all_paths:
                     break
         for start in needing:
             found = self.others
@@ -85,11 +90,15 @@ class RouteIndex(Generic[R]):
                     self.starts[above] = sorted((*found, *more), key=order) if more else found
                 found = self.starts[above]
 
-    def candidates(self, path: bytes) -> Iterable[Entry[R]]:
+    def candidates(self, path: bytes) -> Sequence[Entry[R]]:
         """Every route that could take a path, in order; path: without its query."""
         found = self.others
-        for start in starts(path):
-            deeper = self.starts.get(start)
+        known = self.starts
+        # As starts() has them, without the price of a generator.
+        end = 0 if path[:1] == b"/" else -1
+        while end >= 0:
+            end = path.find(b"/", end + 1)
+            deeper = known.get(path if end < 0 else path[:end])
             if deeper is None:
                 break
             found = deeper

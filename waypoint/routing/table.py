@@ -111,8 +111,8 @@ class RouteTable:
         if host is None:
             return None
         path, _, query = request.path.partition(b"?")
-        for _, route in host.index.candidates(path):
-            if route.match.accepts(request, path, query, source, drawn, notes=notes):
+        for _, route, sure in host.index.candidates(path):
+            if sure or route.match.accepts(request, path, query, source, drawn, notes=notes):
                 return route
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from ztunnel_compat.h2 import huffman
 from ztunnel_compat.h2.codes import DEFAULT_TABLE, ErrorCode
@@ -39,8 +40,9 @@ class Decoder:
         #: Size of the last block's field section (RFC 9113 section 6.5.2), names and
         #: values that came as an index included: a block of indices can't be a bomb.
         self.list_size = 0
-        #: The newest is the last: index FIRST_DYNAMIC + n is entries[-1 - n].
-        self.entries: deque[Field] = deque()
+        #: With their sizes; the newest is the last: index FIRST_DYNAMIC + n is
+        #: entries[-1 - n].
+        self.entries: deque[tuple[Field, int]] = deque()
         self.table_size = 0
         self.table_limit = DEFAULT_TABLE
         #: How often the table was inserted to or resized: what was decoded before a
@@ -120,14 +122,22 @@ class Decoder:
         self.dependent = True
         if not FIRST_DYNAMIC <= index < FIRST_DYNAMIC + len(self.entries):
             raise broken(f"index {index} is in neither table")
-        return self.entries[FIRST_DYNAMIC - 1 - index]
+        return self.entries[FIRST_DYNAMIC - 1 - index][0]
 
     def insert(self, field: Field) -> None:
         """Add an entry; one that is larger than the table empties it (section 4.4)."""
+        self.insert_all(((field, size_of(field)),))
+
+    def insert_all(self, fields: Iterable[tuple[Field, int]]) -> None:
+        """Add entries, each with its size, one after the other."""
+        entries, limit, size = self.entries, self.table_limit, self.table_size
+        for entry in fields:
+            entries.append(entry)
+            size += entry[1]
+            while size > limit:
+                size -= entries.popleft()[1]
+        self.table_size = size
         self.changes += 1
-        self.entries.append(field)
-        self.table_size += len(field[0]) + len(field[1]) + OVERHEAD
-        self.evict()
 
     def resize(self, limit: int) -> None:
         """Take a size update of the peer's encoder (section 6.3)."""
@@ -136,13 +146,13 @@ class Decoder:
         self.changes += 1
         self.dependent = True
         self.table_limit = limit
-        self.evict()
+        while self.table_size > limit:
+            self.table_size -= self.entries.popleft()[1]
 
-    def evict(self) -> None:
-        """Drop the oldest entries until the rest fits."""
-        while self.table_size > self.table_limit:
-            name, value = self.entries.popleft()
-            self.table_size -= len(name) + len(value) + OVERHEAD
+
+def size_of(field: Field) -> int:
+    """What a field counts in a table, or in a section (RFC 7541 section 4.1)."""
+    return len(field[0]) + len(field[1]) + OVERHEAD
 
 
 def read_integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:

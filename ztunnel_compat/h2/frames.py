@@ -8,7 +8,6 @@ from struct import Struct
 from ztunnel_compat.h2.codes import (
     ACK,
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -29,11 +28,6 @@ ONE_WORD = Struct(">IBII")
 
 pack_header = HEADER.pack
 SETTINGS_ACK = pack_header(SETTINGS, ACK, 0)
-
-
-def data_header(stream: int, length: int, *, end: bool) -> bytes:
-    """What goes in front of DATA."""
-    return pack_header(length << 8 | DATA, END_STREAM if end else 0, stream)
 
 
 def header_frames(stream: int, block: bytes, limit: int, *, end: bool) -> bytes:

@@ -1,11 +1,13 @@
-"""HPACK's Huffman code (RFC 7541 section 5.2, appendix B), decoded byte by byte.
+"""HPACK's Huffman code (RFC 7541 section 5.2, appendix B), decoded two bytes at a time.
 
-The code is canonical: lengths alone determine it. The decoder is an automaton
-over whole bytes whose steps are found when first needed: a full table would take
-65,536 steps, of which text uses a few thousand.
+The code is canonical: lengths alone determine it. The decoder is an automaton over whole
+bytes, and pairs of them, whose steps are found when first needed: full tables would take
+65,536 steps and as many times 256, of which text uses a few thousand.
 """
 
 from __future__ import annotations
+
+from struct import unpack_from
 
 EOS = 256
 
@@ -69,8 +71,12 @@ def endings() -> frozenset[int]:
 
 
 ENDINGS = endings()
-#: node << 8 | byte → the next node << 8 and what was decoded; at most 65,536 of them.
+#: node << 8 | byte → the next node and what was decoded; at most 65,536 of them.
 STEPS: dict[int, tuple[int, bytes]] = {}
+#: node << 16 | two bytes → the next node << 16 and what was decoded. There could be sixteen
+#: million: what comes once there are so many takes two steps each time.
+STRIDES: dict[int, tuple[int, bytes]] = {}
+MOST_STRIDES = 1 << 15
 
 
 def find_step(key: int) -> tuple[int, bytes]:
@@ -84,21 +90,41 @@ def find_step(key: int) -> tuple[int, bytes]:
                 raise HuffmanError("the end-of-string symbol inside a string")
             decoded.append(-1 - node)
             node = 0
-    step = STEPS[key] = (node << 8, bytes(decoded))
+    step = STEPS[key] = (node, bytes(decoded))
     return step
+
+
+def step(node: int, byte: int) -> tuple[int, bytes]:
+    """Where a byte leads from a node; raises HuffmanError at EOS."""
+    key = node << 8 | byte
+    return STEPS.get(key) or find_step(key)
+
+
+def find_stride(key: int) -> tuple[int, bytes]:
+    """Take two steps and remember where they led; raises HuffmanError at EOS."""
+    node, first = step(key >> 16, key >> 8 & 0xFF)
+    node, second = step(node, key & 0xFF)
+    stride = node << 16, first + second
+    if len(STRIDES) < MOST_STRIDES:
+        STRIDES[key] = stride
+    return stride
 
 
 def decode(data: bytes) -> bytes:
     """The string that was coded; raises HuffmanError for a wrong end."""
     node = 0
     parts = []
-    steps = STEPS
-    for byte in data:
+    strides = STRIDES
+    for word in unpack_from(f">{len(data) >> 1}H", data):
         try:
-            node, part = steps[node | byte]
+            node, part = strides[node | word]
         except KeyError:
-            node, part = find_step(node | byte)
+            node, part = find_stride(node | word)
         parts.append(part)
-    if node >> 8 not in ENDINGS:
+    node >>= 16
+    if len(data) & 1:
+        node, part = step(node, data[-1])
+        parts.append(part)
+    if node not in ENDINGS:
         raise HuffmanError("a string ends inside a symbol")
     return b"".join(parts)

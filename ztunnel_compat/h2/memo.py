@@ -17,7 +17,7 @@ import re
 
 from ztunnel_compat.h2 import huffman
 from ztunnel_compat.h2.codes import Role
-from ztunnel_compat.h2.decoder import Decoder, read_integer
+from ztunnel_compat.h2.decoder import Decoder, read_integer, size_of
 from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault
 from ztunnel_compat.h2.fields import (
     PLAIN_PATH,
@@ -28,6 +28,7 @@ from ztunnel_compat.h2.fields import (
     trailer_head,
 )
 from ztunnel_compat.h2.settings import Settings
+from ztunnel_compat.h2.static import Field
 
 #: Bytes of a block worth remembering, bytes of all that is remembered, first sightings.
 LONGEST = 4096
@@ -38,7 +39,7 @@ SEEN_LIMIT = 1024
 #: A run of fields that are indices of one byte, then a literal :path that isn't indexed.
 BEFORE_PATH = re.compile(rb"[\x81-\xfe]*+[\x04\x14]")
 
-Inserting = tuple[Head, tuple[tuple[bytes, bytes], ...]]
+Inserting = tuple[Head, tuple[tuple[Field, int], ...]]
 
 
 class HeadReader:
@@ -128,8 +129,7 @@ class HeadReader:
         if found is None:
             return None
         head, inserted = found
-        for field in inserted:
-            self.decoder.insert(field)
+        self.decoder.insert_all(inserted)
         self.changed()
         return head
 
@@ -158,7 +158,7 @@ class HeadReader:
                 self.found_family(head, block)
         elif not decoder.dependent and self.come_back(block, decoder.list_size):
             memo = self.inserting_trailers if trailers else self.inserting
-            memo[block] = head, tuple(decoder.inserted)
+            memo[block] = head, tuple((field, size_of(field)) for field in decoder.inserted)
         return head
 
     def decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:

@@ -147,40 +147,22 @@ class Receiver:
                     ErrorCode.FRAME_SIZE_ERROR,
                     f"a frame of {length} bytes, more than {self.max_frame}",
                 )
-            if not self.greeted:
-                self.greet(kind, flags)
-            if self.block is not None and kind != CONTINUATION:
-                raise ConnectionFault(
-                    ErrorCode.PROTOCOL_ERROR,
-                    f"a frame of type {kind} inside the header block of {self.block_stream}",
-                )
             start = position + FRAME_HEADER
-            if kind == DATA:
-                if flags & PADDED and size == start and length:
-                    self.needed = FRAME_HEADER + 1
-                    return position
-                start = self.begin_data(data, start, length, flags, identifier)
-                position = self.go_on(data, start)
-                continue
-            if kind >= UNKNOWN_TYPE:
-                state.limits.idle.spend(state.limits.clock())
-                self.target = None
-                self.remaining = length
-                position = self.go_on(data, start)
-                continue
             end = start + length
-            if end > size:
-                self.check_waiting(kind, length)
-                self.needed = FRAME_HEADER + length
-                return position
-            payload = bytes(data[start:end])
-            position = end
-            if kind == HEADERS:
-                self.headers(payload, flags, identifier)
-            elif kind == CONTINUATION:
-                self.continuation(payload, flags, identifier)
+            if kind > HEADERS or end > size or self.block is not None or not self.greeted:
+                end = self.read_frame(
+                    data, start, length, kind=kind, flags=flags, identifier=identifier
+                )
+                if end < 0:
+                    return position
+            # Most are one of these: here whole, and without padding.
+            elif kind == HEADERS:
+                self.headers(bytes(data[start:end]), flags, identifier)
+            elif length and not flags & PADDED:
+                self.data(data[start:end], length, flags, identifier)
             else:
-                self.control.handle(kind, flags, identifier, payload)
+                end = self.go_on(data, self.begin_data(data, start, length, flags, identifier))
+            position = end
             if state.output.caused > MAX_CAUSED:
                 raise ConnectionFault(
                     ErrorCode.ENHANCE_YOUR_CALM,
@@ -188,6 +170,46 @@ class Receiver:
                 )
         self.needed = FRAME_HEADER
         return position
+
+    def read_frame(
+        self, data: Bytes, start: int, length: int, *, kind: int, flags: int, identifier: int
+    ) -> int:
+        """Read any frame, of whose payload there may be a part; the position after it, or
+        after what was taken of it; -1: there must be more of it first.
+        """
+        state = self.state
+        if not self.greeted:
+            self.greet(kind, flags)
+        if self.block is not None and kind != CONTINUATION:
+            raise ConnectionFault(
+                ErrorCode.PROTOCOL_ERROR,
+                f"a frame of type {kind} inside the header block of {self.block_stream}",
+            )
+        size = len(data)
+        if kind == DATA:
+            if flags & PADDED and size == start and length:
+                self.needed = FRAME_HEADER + 1
+                return -1
+            start = self.begin_data(data, start, length, flags, identifier)
+            return self.go_on(data, start)
+        if kind >= UNKNOWN_TYPE:
+            state.limits.idle.spend(state.limits.clock())
+            self.target = None
+            self.remaining = length
+            return self.go_on(data, start)
+        end = start + length
+        if end > size:
+            self.check_waiting(kind, length)
+            self.needed = FRAME_HEADER + length
+            return -1
+        payload = bytes(data[start:end])
+        if kind == HEADERS:
+            self.headers(payload, flags, identifier)
+        elif kind == CONTINUATION:
+            self.continuation(payload, flags, identifier)
+        else:
+            self.control.handle(kind, flags, identifier, payload)
+        return end
 
     def greet(self, kind: int, flags: int) -> None:
         """The first frame must be SETTINGS (RFC 9113 section 3.4)."""
@@ -206,6 +228,32 @@ class Receiver:
             )
 
     # -- DATA
+
+    def data(self, content: Bytes, length: int, flags: int, identifier: int) -> None:
+        """Take a DATA frame that is here whole, without padding and with content: most are.
+
+        The same as begin_data() and go_on() in one.
+        """
+        if identifier == 0:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
+        state = self.state
+        state.inflow.arrived(length)
+        stream = state.table.streams.get(identifier)
+        end = bool(flags & END_STREAM)
+        try:
+            if stream is None:
+                state.table.judge(identifier)
+                return
+            self.check_data(stream, length, end=end)
+            state.inflow.hold(stream, length)
+        except StreamFault as fault:
+            state.break_stream(identifier, fault)
+            return
+        if end:
+            stream.remote_closed = True
+        state.handler.on_data(stream, content, end)
+        if end:
+            state.settle(stream)
 
     def begin_data(
         self, data: Bytes, start: int, length: int, flags: int, identifier: int

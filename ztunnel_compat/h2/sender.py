@@ -11,10 +11,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from ztunnel_compat.h2.codes import DEFAULT_WINDOW, MAX_WINDOW, ErrorCode
+from ztunnel_compat.h2.codes import (
+    DATA,
+    DEFAULT_FRAME,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    MAX_WINDOW,
+    ErrorCode,
+)
 from ztunnel_compat.h2.encoder import Encoder
 from ztunnel_compat.h2.errors import ConnectionFault, QueueFullError, StreamFault
-from ztunnel_compat.h2.frames import data_header, header_frames
+from ztunnel_compat.h2.frames import header_frames, pack_header
 from ztunnel_compat.h2.limits import Limits
 from ztunnel_compat.h2.output import Output
 from ztunnel_compat.h2.section import Section
@@ -75,9 +84,15 @@ class Sender:
     ) -> None:
         """Encode and write now: the peer's table follows the order on the wire."""
         block = self.encoder.encode(section, unique)
+        size = len(block)
         output = self.output
-        output.pieces.append(header_frames(stream.id, block, self.peer.max_frame, end=end))
-        output.heads += len(block)
+        if size <= DEFAULT_FRAME:
+            flags = END_HEADERS | END_STREAM if end else END_HEADERS
+            output.pieces.append(pack_header(size << 8 | HEADERS, flags, stream.id) + block)
+        else:
+            limit = self.peer.max_frame
+            output.pieces.append(header_frames(stream.id, block, limit, end=end))
+        output.heads += size
         if end:
             self.end(stream)
 
@@ -121,17 +136,19 @@ class Sender:
 
     def write(self, stream: Stream, data: bytes, size: int, *, end: bool) -> None:
         """One DATA frame, which the windows allow."""
-        pieces = self.output.pieces
-        pieces.append(data_header(stream.id, size, end=end))
+        header = pack_header(size << 8 | DATA, END_STREAM if end else 0, stream.id)
         if size:
-            pieces.append(data)
+            self.output.pieces += (header, data)
             stream.window -= size
             stream.sent += size
             self.window -= size
             self.spent += size
             self.limits.sent_data()
+        else:
+            self.output.pieces.append(header)
         if end:
-            self.end(stream)
+            stream.ending = stream.local_closed = True
+            self.on_end(stream)
 
     def enqueue(self, stream: Stream, data: bytes, size: int) -> None:
         """Keep data for later, in pieces of a frame; small ones are joined, to be few."""

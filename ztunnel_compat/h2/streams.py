@@ -129,11 +129,12 @@ class StreamTable:
         if stream.finished:
             return
         del self.streams[stream.id]
-        self.release(stream)
         stream.finished = True
-        stream.pieces = None
-        stream.trailers = None
-        stream.queued = 0
+        if stream.held:
+            self.release(stream)
+        if stream.queued:
+            stream.pieces = stream.trailers = None
+            stream.queued = 0
 
     def remember_reset(self, identifier: int, *, ours: bool) -> None:
         """Note a reset, so that what still comes on the stream can be judged."""

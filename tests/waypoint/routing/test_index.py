@@ -68,9 +68,9 @@ def test_few_of_many_are_asked() -> None:
     matches = [match for i in range(100) for match in service(i)]
     ok = DirectResponse(200)
     index = RouteIndex(Route("r", ok, match) for match in [*matches, Match()])
-    assert [place for place, _ in index.candidates(b"/s7/x")] == [21, 22, 23, 300]
-    assert [place for place, _ in index.candidates(b"/s7")] == [22, 23, 300]
-    assert [place for place, _ in index.candidates(b"/other")] == [300]
+    assert [place for place, _, _ in index.candidates(b"/s7/x")] == [21, 22, 23, 300]
+    assert [place for place, _, _ in index.candidates(b"/s7")] == [22, 23, 300]
+    assert [place for place, _, _ in index.candidates(b"/other")] == [300]
 
 
 def test_few_of_many_below_one_segment_are_asked() -> None:
@@ -78,9 +78,9 @@ def test_few_of_many_below_one_segment_are_asked() -> None:
     paths = [f"/api/v{i}/items" for i in range(200)]
     matches = [Match(TextMatch(Kind.PATH_PREFIX, path)) for path in (*paths, "/api/v7")]
     index = RouteIndex(Route("r", ok, match) for match in matches)
-    assert [place for place, _ in index.candidates(b"/api/v7/items/x/y")] == [7, 200]
-    assert [place for place, _ in index.candidates(b"/api/v7/other")] == [200]
-    assert [place for place, _ in index.candidates(b"/api")] == []
+    assert [place for place, _, _ in index.candidates(b"/api/v7/items/x/y")] == [7, 200]
+    assert [place for place, _, _ in index.candidates(b"/api/v7/other")] == [200]
+    assert [place for place, _, _ in index.candidates(b"/api")] == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
+from ztunnel_compat.h2 import huffman
 from ztunnel_compat.h2.huffman import HuffmanError, codes, decode
 
 ENCODE = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
@@ -38,3 +39,13 @@ def test_padding_is_at_most_seven_one_bits(padding):
 
 def test_seven_one_bits_are_padding():
     assert decode(b"\x1f") == b"a"
+
+
+def test_what_is_remembered_is_bounded_and_the_rest_decoded_all_the_same(monkeypatch):
+    monkeypatch.setattr(huffman, "STRIDES", {})
+    monkeypatch.setattr(huffman, "MOST_STRIDES", 10)
+    rng = random.Random(1)
+    for size in range(100):
+        text = rng.randbytes(size)
+        assert decode(ENCODE(text)) == text
+    assert len(huffman.STRIDES) == 10

@@ -17,7 +17,7 @@ def test_there_is_one_way_out_and_it_is_taken_once():
     released: list[Stream] = []
     table = StreamTable(Role.CLIENT, released.append)
     stream = table.open_ours(100)
-    stream.queued = 5
+    stream.queued = stream.held = 5
     table.retire(stream)
     table.retire(stream)
     assert released == [stream]
