@@ -14,7 +14,7 @@ from waypoint.targets import Target
 from ztunnel_compat.h2.fields import Fields
 
 #: Routes of a family whose plan is remembered.
-MOST = 64
+MOST = 16
 
 
 class Siblings:

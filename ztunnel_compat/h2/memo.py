@@ -34,6 +34,8 @@ from ztunnel_compat.h2.static import Field
 LONGEST = 4096
 MEMO_LIMIT = 256 * 1024
 SEEN_LIMIT = 1024
+#: What a family counts beside its bytes, for what its owner may make of it.
+FAMILY_COST = 8 * 1024
 
 
 #: A run of fields that are indices of one byte, then a literal :path that isn't indexed.
@@ -113,7 +115,7 @@ class HeadReader:
         path = head.fields[place][1]
         if around in self.families or PLAIN_PATH.fullmatch(path) is None:
             return
-        if self.come_back(around, self.decoder.list_size):
+        if self.come_back(around, self.decoder.list_size + FAMILY_COST):
             self.families[around] = Family(head, place, self.decoder.list_size - len(path))
 
     def read_trailers(self, block: bytes) -> Head:

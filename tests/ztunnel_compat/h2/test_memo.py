@@ -11,7 +11,7 @@ from tests.ztunnel_compat.h2.ends import CONNECT, GET
 from ztunnel_compat.h2.codes import Role
 from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
 from ztunnel_compat.h2.literals import literal, write_integer
-from ztunnel_compat.h2.memo import MEMO_LIMIT, HeadReader
+from ztunnel_compat.h2.memo import FAMILY_COST, MEMO_LIMIT, HeadReader
 from ztunnel_compat.h2.settings import CLIENT, Settings
 
 
@@ -226,6 +226,16 @@ def test_a_sibling_that_is_too_large_is_refused(reader):
     assert reader.read_head(asked(b"/" * room)).fields.family is not None
     with pytest.raises(OversizeFault):
         reader.read_head(asked(b"/" * (room + 1)))
+
+
+def test_there_are_so_many_families(reader):
+    for number in range(500):
+        rest = plain([(b"x-%d" % number, b"1")])
+        for path in (b"/a", b"/b", b"/c"):
+            block = b"\x82\x04" + bytes([len(path)]) + path + b"\x86" + plain(TABLE[:1]) + rest
+            reader.read_head(block)
+    assert 0 < len(reader.families) <= MEMO_LIMIT // FAMILY_COST
+    assert reader.size <= MEMO_LIMIT
 
 
 def test_families_say_what_a_reader_without_memory_says() -> None:
