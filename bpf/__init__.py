@@ -7,11 +7,15 @@ headers/        what BCC needs in place of kernel headers
 layout      structs and enums of abi.h (written by generate)
 addresses   addresses as the maps hold them
 knobs       sizes of the maps
-maps        Table: one map, pinned in the kernel or in memory; Maps: all of them
-percpu      sums that the kernel keeps per CPU, and limits of events
+codecs      structs and numbers as the maps hold them
+tables      Table: one hash map, pinned in the kernel or in memory
+maps        Maps: all of them
+percpu      what the kernel counts and sums up per CPU
+limits      how many events the kernel may make
 marks       what the daemon says of its own sockets
 ringbuf     events, read from mapped memory
 loader      stage, commit, or adopt what an earlier process left
+sources     the programs as one text for BCC, and the tables of what is in it
 build       what tells one load from another: a hash per map, one of the programs
 compiler    the short-lived child in which BCC runs; compile: who starts it
 objects     what the compiler makes: instructions, and how the maps are to be
@@ -20,9 +24,12 @@ install     objects verified by the kernel, and pinned
 carry       flows carried over to a map of another layout
 meta        the record of what is pinned
 links       programs attached to cgroups and namespaces, replaced in one loop
+pairs       the names of connections in the map of sockets
+btf         numbers of the kernel's own structs, from its type information
+bpffs       where pins live; mounts: what is mounted where
 netns       netns cookies, and work inside another network namespace
 probe       what this kernel lacks, by trying
-kernel      bpf(2)
+kernel      bpf(2); elements: the entries of maps by it
 
 pin     a map, program or link named in bpffs: outlives the process that made it
 adopt   go on with what is pinned: connections never notice a daemon's restart

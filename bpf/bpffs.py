@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 from pathlib import Path
 
@@ -20,12 +22,20 @@ def ensure(pin_dir: Path) -> None:
         )
     try:
         if MOUNT_POINT in pin_dir.parents and not holds(pin_dir):
-            kernel.mount_bpffs(MOUNT_POINT)
+            mount(MOUNT_POINT)
         if not holds(pin_dir):
             raise LoadError(f"pin directory {pin_dir}: not in a bpffs, as {MOUNT_POINT} is")
         pin_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LoadError(f"pin directory {pin_dir}: {error.strerror}") from None
+
+
+def mount(point: Path) -> None:
+    """Mount a new bpffs; raises OSError."""
+    kind = b"bpf"
+    if kernel.LIBC.mount(kind, bytes(point), kind, ctypes.c_ulong(0), None) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def holds(path: Path) -> bool:

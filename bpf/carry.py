@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bpf import kernel
+from bpf import elements, kernel
 
 SIZES = {"__u8": 1, "__u16": 2, "__be16": 2, "__u32": 4, "__u64": 8}
 HASH = re.compile(r'BPF_F_TABLE\("hash", struct (\w+), struct (\w+),')
@@ -90,20 +90,20 @@ class Carrying:
         with kernel.pinned(self.new) as fd:
             for key, value in self.carried.items():
                 if now.get(key) != value:
-                    found = kernel.lookup(fd, key, self.convert.size, self.new.name)
+                    found = elements.lookup(fd, key, self.convert.size, self.new.name)
                     if found == value:
-                        kernel.delete(fd, key, self.new.name)
+                        elements.delete(fd, key, self.new.name)
 
     def carry(self, found: dict[bytes, bytes]) -> None:
         """Write converted entries."""
         with kernel.pinned(self.new) as fd:
             for key, value in found.items():
-                kernel.update(fd, key, value, self.new.name)
+                elements.update(fd, key, value, self.new.name)
         self.carried |= found
 
     def entries(self) -> dict[bytes, bytes]:
         """The old map's content as the new one holds it."""
         with kernel.pinned(self.old) as fd:
             info = kernel.map_info(fd, self.old.name)
-            found = kernel.entries(fd, info, self.old.name)
+            found = elements.entries(fd, info, self.old.name)
             return {key: self.convert(value) for key, value in found}

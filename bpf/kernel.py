@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import platform
 import struct
@@ -82,11 +81,8 @@ class AttachType(IntEnum):
 MAP_TYPE_HASH = 1
 MAP_TYPE_ARRAY = 2
 LINK_TYPE_NETNS = 5
-CLONE_NEWNET = 0x40000000
 #: Of an object's name, with the zero that ends it (BPF_OBJ_NAME_LEN).
 NAME_SIZE = 16
-#: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags
-BATCH = struct.Struct("=QQQQIIQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +116,6 @@ NO_TYPES = Types()
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How far a batch came; errno: what stopped it, or 0."""
-
-    count: int
-    errno: int
-
-
-@dataclass(frozen=True, slots=True)
 class LinkInfo:
     """What the kernel says of a link.
 
@@ -136,7 +124,6 @@ class LinkInfo:
 
     program: int
     target: int
-    attach_type: int
 
 
 def bpf(command: Command, attributes: bytes | bytearray, what: str) -> int:
@@ -200,8 +187,8 @@ def link_info(fd: int, what: str) -> LinkInfo:
     raw = object_info(fd, 32, what)
     kind, _link_id, program = struct.unpack_from("=III", raw)
     if kind == LINK_TYPE_NETNS:
-        return LinkInfo(program, *struct.unpack_from("=II", raw, 16))
-    return LinkInfo(program, *struct.unpack_from("=QI", raw, 16))
+        return LinkInfo(program, *struct.unpack_from("=I", raw, 16))
+    return LinkInfo(program, *struct.unpack_from("=Q", raw, 16))
 
 
 def program_id(fd: int, what: str) -> int:
@@ -275,112 +262,6 @@ def detach_link(link: int, what: str) -> None:
     bpf(Command.LINK_DETACH, struct.pack("=I4x", link), what)
 
 
-def lookup(fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
-    """A map entry's value, or None."""
-    return value_of(Command.MAP_LOOKUP, fd, key, value_size, what)
-
-
-def take(fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
-    """Remove a hash's entry; the value it had, or None."""
-    return value_of(Command.MAP_LOOKUP_AND_DELETE, fd, key, value_size, what)
-
-
-def value_of(command: Command, fd: int, key: bytes, value_size: int, what: str) -> bytes | None:
-    """The value that a command finds under a key, or None."""
-    raw_key = ctypes.create_string_buffer(key, len(key))
-    value = ctypes.create_string_buffer(value_size)
-    attributes = struct.pack("=I4xQQQ", fd, address(raw_key), address(value), 0)
-    try:
-        bpf(command, attributes, what)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise
-    return value.raw
-
-
-def update(fd: int, key: bytes, value: bytes, what: str) -> None:
-    """Write a map entry, new or not."""
-    raw_key = ctypes.create_string_buffer(key, len(key))
-    raw_value = ctypes.create_string_buffer(value, len(value))
-    attributes = struct.pack("=I4xQQQ", fd, address(raw_key), address(raw_value), 0)
-    bpf(Command.MAP_UPDATE, attributes, what)
-
-
-def delete(fd: int, key: bytes, what: str) -> bool:
-    """Remove a map entry; whether there was one."""
-    raw_key = ctypes.create_string_buffer(key, len(key))
-    try:
-        bpf(Command.MAP_DELETE, struct.pack("=I4xQQQ", fd, address(raw_key), 0, 0), what)
-    except KernelError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
-    return True
-
-
-def update_batch(fd: int, keys: bytes, values: bytes, count: int, what: str) -> Done:
-    """Write entries, one after the other; keys and values: each end to end."""
-    return batch(Command.MAP_UPDATE_BATCH, (fd, count), keys, values, what)
-
-
-def delete_batch(fd: int, keys: bytes, count: int, what: str) -> Done:
-    """Remove entries, one after the other; keys: end to end."""
-    return batch(Command.MAP_DELETE_BATCH, (fd, count), keys, b"", what)
-
-
-def batch(
-    command: Command, fd_and_count: tuple[int, int], keys: bytes, values: bytes, what: str
-) -> Done:
-    """One of the two, until an entry fails."""
-    fd, count = fd_and_count
-    raw_keys = ctypes.create_string_buffer(keys, len(keys))
-    raw_values = ctypes.create_string_buffer(values, len(values))
-    pointers = (0, 0, address(raw_keys), address(raw_values))
-    attributes = bytearray(BATCH.pack(*pointers, count, fd, 0, 0))
-    try:
-        bpf(command, attributes, what)
-    except KernelError as error:
-        return Done(int(BATCH.unpack(attributes)[4]), error.errno or 0)
-    return Done(count, 0)
-
-
-def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
-    """All entries of a hash map, in batches of whole buckets (which hold a few each).
-
-    Entries written or deleted meanwhile may or may not be seen; all others are
-    seen once, which a walk from key to key can't promise.
-    """
-    room = min(info.max_entries, 1024)
-    # Hashes keep a bucket's number in it, tries a key.
-    cursor = ctypes.create_string_buffer(max(8, info.key_size))
-    start = 0
-    last = False
-    while not last:
-        keys = ctypes.create_string_buffer(info.key_size * room)
-        values = ctypes.create_string_buffer(info.value_size * room)
-        pointers = (start, address(cursor), address(keys), address(values))
-        attributes = bytearray(BATCH.pack(*pointers, room, fd, 0, 0))
-        try:
-            bpf(Command.MAP_LOOKUP_BATCH, attributes, what)
-        except KernelError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            last = True
-        start = address(cursor)
-        count = BATCH.unpack(attributes)[4]
-        yield from zip(
-            slices(keys.raw, info.key_size, count),
-            slices(values.raw, info.value_size, count),
-            strict=True,
-        )
-
-
-def slices(raw: bytes, size: int, count: int) -> Iterator[bytes]:
-    """The first ``count`` pieces of ``size`` bytes."""
-    return (raw[index : index + size] for index in range(0, size * count, size))
-
-
 def load_program(
     kind: ProgType,
     attach: AttachType,
@@ -407,24 +288,3 @@ def wait_for_programs() -> None:
     there this returns at once.
     """
     LIBC.syscall(MEMBARRIER[platform.machine()], MEMBARRIER_CMD_GLOBAL, 0, 0)
-
-
-def mount_bpffs(point: Path) -> None:
-    """mount(2) of a new bpffs; raises OSError."""
-    kind = b"bpf"
-    if LIBC.mount(kind, bytes(point), kind, ctypes.c_ulong(0), None) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def enter_netns(fd: int) -> None:
-    """Move the calling thread to a network namespace; raises OSError."""
-    if LIBC.setns(fd, CLONE_NEWNET) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def possible_cpus() -> int:
-    """CPUs that per-CPU maps have a value for."""
-    highest = Path("/sys/devices/system/cpu/possible").read_text().strip()
-    return int(highest.replace(",", "-").split("-")[-1]) + 1

@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from bpf import bpffs, kernel, links, meta
+from bpf import bpffs, elements, kernel, links, meta
 from bpf.build import Build, build
 from bpf.cache import Cache
 from bpf.carry import Carrying, conversion
@@ -118,13 +118,13 @@ class Stage:
     def serves(self, map_name: str, key: bytes) -> bool:
         """Whether a map in force has an entry, whatever is in it."""
         with self.in_force(map_name, len(key)) as (fd, size):
-            return bool(size) and kernel.lookup(fd, key, size, map_name) is not None
+            return bool(size) and elements.lookup(fd, key, size, map_name) is not None
 
     def withdraw(self, map_name: str, key: bytes) -> None:
         """Delete an entry of a map in force."""
         with self.in_force(map_name, len(key)) as (fd, size):
             if size:
-                kernel.delete(fd, key, map_name)
+                elements.delete(fd, key, map_name)
 
     @contextlib.contextmanager
     def in_force(self, map_name: str, key_size: int) -> Iterator[tuple[int, int]]:

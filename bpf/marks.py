@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Final, Protocol
 
-from bpf import kernel
+from bpf import elements, kernel
 from bpf.errors import LayoutError
 from bpf.layout import Mark
 
@@ -48,11 +48,11 @@ class PinnedMarks:
 
     def set(self, descriptor: int, mark: Mark) -> None:
         """Mark a socket, or mark it anew; before its connect()."""
-        kernel.update(self.fd, DESCRIPTOR.pack(descriptor), mark.pack(), self.name)
+        elements.update(self.fd, DESCRIPTOR.pack(descriptor), mark.pack(), self.name)
 
     def get(self, descriptor: int) -> Mark | None:
         """A socket's mark, or None."""
-        raw = kernel.lookup(self.fd, DESCRIPTOR.pack(descriptor), Mark.SIZE, self.name)
+        raw = elements.lookup(self.fd, DESCRIPTOR.pack(descriptor), Mark.SIZE, self.name)
         return None if raw is None else Mark.unpack(raw)
 
     def close(self) -> None:

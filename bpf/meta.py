@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from bpf import kernel
+from bpf import elements, kernel
 from bpf.build import Build
 
 KEY_SIZE, TEXT_SIZE = 64, 4096
@@ -25,7 +25,7 @@ def read(path: Path) -> Build:
         info = kernel.map_info(fd, path.name)
         if (info.key_size, info.value_size) != (KEY_SIZE, TEXT_SIZE):
             return Build()
-        found = dict(kernel.entries(fd, info, path.name))
+        found = dict(elements.entries(fd, info, path.name))
     texts = {text(key): text(value) for key, value in found.items()}
     return Build(texts.pop(PROGRAMS, ""), texts)
 
@@ -36,7 +36,7 @@ def write(path: Path, made: Build) -> None:
     try:
         for name, said in {**made.maps, PROGRAMS: made.programs}.items():
             key, value = name.encode().ljust(KEY_SIZE, b"\0"), said.encode()
-            kernel.update(fd, key, value.ljust(TEXT_SIZE, b"\0"), path.name)
+            elements.update(fd, key, value.ljust(TEXT_SIZE, b"\0"), path.name)
         kernel.pin(fd, path)
     finally:
         os.close(fd)

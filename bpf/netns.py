@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from bpf import kernel
 from bpf.errors import NetnsError
 
+CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71  # since Linux 5.14
 
 
@@ -24,15 +26,22 @@ def in_netns(netns_fd: int) -> Iterator[None]:
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            kernel.enter_netns(netns_fd)
+            enter(netns_fd)
         except OSError as error:
             raise NetnsError(f"netns of fd {netns_fd} can't be entered: {error}") from None
         try:
             yield
         finally:
-            kernel.enter_netns(home)
+            enter(home)
     finally:
         os.close(home)
+
+
+def enter(fd: int) -> None:
+    """Move the calling thread to a network namespace; raises OSError."""
+    if kernel.LIBC.setns(fd, CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def netns_cookie(netns_fd: int) -> int:

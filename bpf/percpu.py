@@ -1,7 +1,6 @@
-"""Per-CPU maps: sums that the kernel keeps, and limits that it is given.
+"""Per-CPU maps: what the kernel counts and sums up, read as totals.
 
-Every CPU has a value of its own, so that no connection waits for another. Sums are
-hashes of 64-bit sums, read as their total.
+Every CPU has values of its own, so that no connection waits for another.
 """
 
 from __future__ import annotations
@@ -11,14 +10,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol
 
-from bpf import kernel
+from bpf import elements, kernel
+from bpf.codecs import Codec, K
 from bpf.errors import LayoutError
-from bpf.layout import EventClass, EventLimit, Traffic, TrafficKey
+from bpf.layout import Counter, Traffic, TrafficKey
 
-#: Nanoseconds of a window of events: EVENT_WINDOW_SHIFT of include/events.h.
-WINDOW = 1 << 27
+
+def possible_cpus() -> int:
+    """CPUs that per-CPU maps have a value for."""
+    highest = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(highest.replace(",", "-").split("-")[-1]) + 1
 
 
 class Sums(Protocol):
@@ -61,7 +64,7 @@ class PinnedSums:
         """Raises KernelError when there's no such pin, LayoutError when it differs."""
         self.name = path.name
         self.fd = kernel.open_pin(path)
-        self.cpus = kernel.possible_cpus()
+        self.cpus = possible_cpus()
         info = kernel.map_info(self.fd, self.name)
         if (info.key_size, info.value_size) != (TrafficKey.SIZE, Traffic.SIZE):
             os.close(self.fd)
@@ -71,7 +74,7 @@ class PinnedSums:
 
     def items(self) -> Iterator[tuple[TrafficKey, Traffic]]:
         """All keys with their totals, in no order."""
-        for key, raw in kernel.entries(self.fd, self.info, self.name):
+        for key, raw in elements.entries(self.fd, self.info, self.name):
             yield TrafficKey.unpack(key), total(raw, self.cpus)
 
     def take(self, key: TrafficKey) -> Traffic | None:
@@ -80,13 +83,13 @@ class PinnedSums:
         One step for the kernel: what is counted meanwhile is in this total or
         under a new key, but for a program that has just looked the old one up.
         """
-        raw = kernel.take(self.fd, key.pack(), self.info.value_size, self.name)
+        raw = elements.take(self.fd, key.pack(), self.info.value_size, self.name)
         return None if raw is None else total(raw, self.cpus)
 
     def ensure(self, key: TrafficKey) -> None:
         """Make a key, with sums of 0, unless it is there; KernelError if it can't be."""
-        if kernel.lookup(self.fd, key.pack(), self.info.value_size, self.name) is None:
-            kernel.update(self.fd, key.pack(), bytes(self.info.value_size), self.name)
+        if elements.lookup(self.fd, key.pack(), self.info.value_size, self.name) is None:
+            elements.update(self.fd, key.pack(), bytes(self.info.value_size), self.name)
 
     def close(self) -> None:
         """Close the file descriptor; the map stays."""
@@ -114,61 +117,72 @@ class MemorySums:
         self.entries.setdefault(key, Traffic())
 
 
-class Limits(Protocol):
-    """How many events the kernel may make."""
+class Counts(Protocol, Generic[K]):
+    """One hash map of numbers that the kernel counts up, summed over CPUs."""
 
-    def allow(self, kind: EventClass, most: int) -> None:
-        """Let each CPU make so many events of a class in a window."""
+    @property
+    def name(self) -> str:
+        """The map's name, as in include/maps.h."""
         ...
 
-    def suppressed(self, kind: EventClass) -> int:
-        """Events of a class that weren't made, since the maps were."""
+    def items(self) -> Iterator[tuple[K, int]]:
+        """All entries, in no order; entries written meanwhile may be missed."""
+        ...
+
+    def delete(self, key: K) -> bool:
+        """Remove an entry; whether there was one."""
         ...
 
 
-class PinnedLimits:
-    """The kernel's, opened by its pin; holds a file descriptor."""
+class PinnedCounts(Generic[K]):
+    """A per-CPU hash map of 64-bit numbers, opened by its pin."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises KernelError when there's no such pin."""
+    def __init__(self, path: Path, keys: Codec[K]) -> None:
         self.fd = kernel.open_pin(path)
         self.name = path.name
-        self.cpus = kernel.possible_cpus()
+        info = kernel.map_info(self.fd, self.name)
+        if (info.key_size, info.value_size) != (keys.size, 8):
+            self.close()
+            raise LayoutError(
+                f"map {self.name} is {info.key_size} -> {info.value_size} bytes, "
+                f"expected {keys.size} -> 8"
+            )
+        self.keys = keys
+        self.values = struct.Struct(f"={possible_cpus()}Q")
+        self.info = replace(info, value_size=self.values.size)
 
-    def read(self, kind: EventClass) -> list[EventLimit]:
-        """A class's limit and counts, on each CPU."""
-        size = EventLimit.SIZE
-        raw = kernel.lookup(self.fd, struct.pack("=I", kind), size * self.cpus, self.name)
-        return [EventLimit.unpack(one) for one in kernel.slices(raw or b"", size, self.cpus)]
+    def items(self) -> Iterator[tuple[K, int]]:
+        """All entries, in no order; entries written meanwhile may be missed."""
+        for key, value in elements.entries(self.fd, self.info, self.name):
+            yield self.keys.unpack(key), sum(self.values.unpack(value))
 
-    def allow(self, kind: EventClass, most: int) -> None:
-        """Let each CPU make so many events of a class in a window.
-
-        An event that is counted as suppressed in this very moment may be forgotten.
-        """
-        values = b"".join(replace(one, most=most).pack() for one in self.read(kind))
-        kernel.update(self.fd, struct.pack("=I", kind), values, self.name)
-
-    def suppressed(self, kind: EventClass) -> int:
-        """Events of a class that weren't made, since the maps were."""
-        return sum(one.suppressed for one in self.read(kind))
+    def delete(self, key: K) -> bool:
+        """Remove an entry; whether there was one."""
+        return elements.delete(self.fd, self.keys.pack(key), self.name)
 
     def close(self) -> None:
         """Close the file descriptor; the map stays."""
         os.close(self.fd)
 
 
-class MemoryLimits:
-    """Limits without a kernel."""
+class PinnedCounters:
+    """The kernel's counters, summed over CPUs."""
 
-    def __init__(self) -> None:
-        self.allowed: dict[EventClass, int] = {}
-        self.counts: dict[EventClass, int] = {}
+    def __init__(self, path: Path) -> None:
+        self.fd = kernel.open_pin(path)
+        self.name = path.name
+        self.cpus = possible_cpus()
 
-    def allow(self, kind: EventClass, most: int) -> None:
-        """Let each CPU make so many events of a class in a window."""
-        self.allowed[kind] = most
+    def __call__(self) -> dict[Counter, int]:
+        """Each counter's value since the maps were made."""
+        return {counter: self.read(counter) for counter in Counter}
 
-    def suppressed(self, kind: EventClass) -> int:
-        """Events of a class that weren't made."""
-        return self.counts.get(kind, 0)
+    def read(self, counter: Counter) -> int:
+        """One counter's value."""
+        key = struct.pack("=I", counter)
+        raw = elements.lookup(self.fd, key, 8 * self.cpus, self.name)
+        return sum(struct.unpack(f"={self.cpus}Q", raw)) if raw else 0
+
+    def close(self) -> None:
+        """Close the file descriptor; the map stays."""
+        os.close(self.fd)

@@ -83,7 +83,9 @@ class Agent:
             reconcile(self.programmer.programmed, self.desired.content, scope)
         )
         if gone:
-            await asyncio.to_thread(self.stranded.close_all, gone, self.keeper.namespaces())
+            await asyncio.to_thread(
+                self.stranded.close_all, gone, self.keeper.enrolled.namespaces()
+            )
         self.last_seconds = self.clock() - started
         self.pushes += 1
         logger.info(

@@ -253,7 +253,7 @@ def complete_metrics(
     tunnels: TunnelServer,
 ) -> None:
     """Have the metrics show what isn't about connections, too."""
-    totals = agent.keeper.totals
+    totals = agent.keeper.sets.totals
     telemetry.others.maps = lambda: used_maps(agent.programmer)
     telemetry.others.families += (
         lambda: families.xds(mesh.terminations, mesh.messages, mesh.bytes),
@@ -264,7 +264,7 @@ def complete_metrics(
         lambda: tunnel_families.collect(tunnels),
     )
     authorizer = tunnels.authorizer
-    telemetry.others.policy = agent.keeper.policy_of
+    telemetry.others.policy = agent.keeper.sets.policy_of
     telemetry.others.denied = lambda: Counter(totals.by_policy(dry=False)) + authorizer.denied
     telemetry.others.dry_run = lambda: Counter(totals.by_policy(dry=True)) + authorizer.dry_run
 

@@ -121,11 +121,6 @@ def pod(uid: str, waypoint: int, identity: Identity | None, flags: int) -> bytes
     ).pack()
 
 
-def pod_identity(workload: Workload) -> Identity:
-    """A workload's identity."""
-    return Identity(workload.trust_domain, workload.namespace, workload.service_account)
-
-
 def pod_flags(workload: Workload | None, *, own_addresses: bool, ranges: bool) -> int:
     """A pod's flags; see enum pod_flag."""
     flags = PodFlag.OWN_ADDRESSES.value if own_addresses else 0

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 
 from bpf.layout import Flow, FlowKey
-from bpf.maps import Table
+from bpf.tables import Table
 from daemon.netns_watch import NetnsWatch
 from ztunnel_compat.runtime.tasks import Tasks
 

@@ -8,6 +8,7 @@ from enum import IntFlag
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from bpf.codecs import U64, split
 from bpf.layout import (
     LAYOUT_HASH,
     Address,
@@ -23,14 +24,14 @@ from bpf.layout import (
     RangeBits,
     RangeKey,
 )
-from bpf.maps import U64, Maps
+from bpf.maps import Maps
 from daemon.agent import Agent
 from daemon.alias import ALWAYS
 from daemon.config import Config
-from daemon.content import address_text, pod_identity
+from daemon.content import address_text
 from daemon.enroll import Enroller
 from daemon.program import Programmer
-from daemon.reconcile import Programmed, split
+from daemon.programmed import Programmed
 from daemon.scope import TABLES
 from daemon.tunnel import families as tunnel_families
 from daemon.tunnel.server import TunnelServer
@@ -86,7 +87,7 @@ def config_dump(
                     "closed": row.closed,
                     "count": row.count,
                 }
-                for row in agent.keeper.totals.rows()
+                for row in agent.keeper.sets.totals.rows()
             ],
             "full": dict(agent.keeper.full),
         },
@@ -116,7 +117,7 @@ def tables(programmed: Programmed, state: WorkloadState) -> dict[str, Any]:
     names |= {name_hash(w.uid): w.uid for w in state.workloads()}
     for workload in state.workloads():
         names[name_hash(workload.namespace)] = workload.namespace
-        identity = str(pod_identity(workload))
+        identity = str(workload.identity)
         names[name_hash(identity)] = identity
     for service in state.services():
         names[name_hash(service.namespace)] = service.namespace

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bpf.layout import ActiveKey, Flow, FlowFlag, FlowKey
-from bpf.maps import Maps, Table
+from bpf.maps import Maps
 from bpf.pairs import lower_first
+from bpf.tables import Table
 
 
 def flow_ended(maps: Maps) -> Callable[[FlowKey, Flow], None]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from bpf.codecs import U64
 from bpf.errors import MapFullError
 from bpf.layout import Pod
-from bpf.maps import U64
 from daemon.departed import Departed
 from daemon.desired import Desired
 from daemon.dns.server import PodDns

@@ -1,11 +1,8 @@
 """Which endpoints are near enough: a service's routing preference, as ztunnel has it.
 
-An endpoint's rank is how many of the preference's scopes it shares with the
-client, counted from the first and no further than the first that it doesn't. Two
-empty values are equal. STRICT takes endpoints of full rank, FAILOVER those of the
-highest rank that any has. NETWORK needs no care here: endpoints of other networks
-are left out before, so all share it (ztunnel's load_balance in src/state.rs ranks
-them, because it can reach them through a gateway).
+STRICT takes endpoints of full rank, FAILOVER those of the highest rank that any has.
+NETWORK needs no care here: endpoints of other networks are left out before, so all
+share it (ztunnel ranks them, because it can reach them through a gateway).
 
 The client is the node: its sets serve all its pods. Its region, zone and subzone
 are what most workloads of the node say; of equally many the first in alphabetical
@@ -19,7 +16,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ztunnel_compat.model import LoadBalancing, LoadBalancingMode, Locality, Scope, Workload
+from ztunnel_compat.model import LoadBalancing, LoadBalancingMode, Locality, Workload
+from ztunnel_compat.nearness import rank
 
 NOWHERE = Locality()
 
@@ -33,7 +31,7 @@ class Vantage:
 
     network: str = ""
     node: str = ""
-    cluster: str = "Kubernetes"
+    cluster_id: str = "Kubernetes"
     locality: Locality = NOWHERE
     same_node_mtls: bool = False
 
@@ -76,35 +74,9 @@ def near(
     """The uids of those that may be chosen; None: all of them."""
     if not is_balanced(balancing):
         return None
-    ranks = {w.uid: rank(balancing.routing_preference, w, vantage) for w in workloads}
+    ranks = {w.uid: rank(balancing.routing_preference, vantage, w) for w in workloads}
     if balancing.mode is LoadBalancingMode.STRICT:
         wanted = len(balancing.routing_preference)
     else:
         wanted = max(ranks.values(), default=0)
     return {uid for uid, reached in ranks.items() if reached == wanted}
-
-
-def rank(preference: Sequence[Scope], workload: Workload, vantage: Vantage) -> int:
-    """How many leading scopes a workload shares with the node."""
-    for number, scope in enumerate(preference):
-        if not shares(scope, workload, vantage):
-            return number
-    return len(preference)
-
-
-def shares(scope: Scope, workload: Workload, vantage: Vantage) -> bool:
-    """Whether a workload and the node have this in common."""
-    match scope:
-        case Scope.REGION:
-            return workload.locality.region == vantage.locality.region
-        case Scope.ZONE:
-            return workload.locality.zone == vantage.locality.zone
-        case Scope.SUBZONE:
-            return workload.locality.subzone == vantage.locality.subzone
-        case Scope.NODE:
-            return workload.node == vantage.node
-        case Scope.CLUSTER:
-            return workload.cluster_id == vantage.cluster
-        case Scope.NETWORK:
-            return workload.network == vantage.network
-    return False

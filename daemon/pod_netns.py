@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from bpf.codecs import U64
 from bpf.errors import BpfError
 from bpf.links import attach_pod, attached_pods, detach_pod
 from bpf.loader import Stage
-from bpf.maps import U64
 from bpf.netns import in_netns, netns_cookie
 from daemon.errors import EnrollError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from bpf.codecs import U64
 from bpf.layout import Pod, PodFlag
-from bpf.maps import U64
 from daemon import content
 from daemon.places import Places
 from daemon.scope import Content, Scope, TableName
@@ -100,7 +100,7 @@ class Pods:
             return content.pod(uid, 0, identity, UNKNOWN)
         workload = self.state.workload(uid)
         if workload is not None:
-            identity = content.pod_identity(workload)
+            identity = workload.identity
         namespace = name_hash(identity.namespace) if identity else 0
         flags = content.pod_flags(
             workload,

@@ -10,17 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from bpf.errors import MapFullError
-from bpf.maps import Maps, Table
-from daemon.reconcile import (
-    KEY_SIZES,
-    AnyTable,
-    Group,
-    Operation,
-    Programmed,
-    Put,
-    Subject,
-    undo,
-)
+from bpf.maps import Maps
+from bpf.tables import Table
+from daemon.operations import KEY_SIZES, AnyTable, Group, Operation, Put, Subject, undo
+from daemon.programmed import Programmed
 from daemon.scope import Scope
 
 logger = logging.getLogger(__name__)

@@ -20,150 +20,19 @@ count 0. This module decides only; ``program`` executes.
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 
-from bpf.layout import AddressKey, Endpoint, EndpointKey, Pod, Port, PortKey, RangeKey
-from bpf.maps import U64
+from bpf.layout import Endpoint, Pod, Port
+from daemon.operations import PAUSE, Delete, Group, Operation, Put
+from daemon.programmed import EMPTY, Generations, Programmed
 from daemon.scope import ENROLLED, PLACES, Content, Scope, TableName
 
-MAX_GENERATION: Final = (1 << 32) - 1
-EMPTY: Final = Port(generation=0, count=0).pack()
-NO_ENDPOINT: Final = bytes(Endpoint.SIZE)
 #: Entries of one operation at most: some hundred microseconds in the kernel.
 RUN: Final = 512
-
-AnyTable = TableName | Literal["endpoints"]
-KEY_SIZES: Final[Mapping[AnyTable, int]] = {
-    "pods": U64.size,
-    "members": U64.size,
-    "addresses": AddressKey.SIZE,
-    "ranges": RangeKey.SIZE,
-    "ports": PortKey.SIZE,
-    "endpoints": EndpointKey.SIZE,
-}
-#: A map and a key of it.
-Subject = tuple[TableName, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Write entries of a map in order; keys, values: packed, each end to end."""
-
-    table: AnyTable
-    keys: bytes
-    values: bytes
-
-    def entries(self) -> list[tuple[bytes, bytes]]:
-        """Key and value of each."""
-        keys = split(self.keys, KEY_SIZES[self.table])
-        return list(zip(keys, split(self.values, len(self.values) // len(keys)), strict=True))
-
-    def cut(self, count: int) -> tuple[Put, Put]:
-        """The first entries, and the rest."""
-        key_size = KEY_SIZES[self.table]
-        value_size = len(self.values) * key_size // len(self.keys)
-        at_key, at_value = count * key_size, count * value_size
-        return (
-            Put(self.table, self.keys[:at_key], self.values[:at_value]),
-            Put(self.table, self.keys[at_key:], self.values[at_value:]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete entries of a map in order; those that aren't there are passed over."""
-
-    table: AnyTable
-    keys: bytes
-
-
-Operation = Put | Delete
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Operations done in order; when one can't be, ``undo`` those before it.
-
-    subject: what the group is about; None: each single entry is for itself.
-    """
-
-    subject: Subject | None
-    operations: tuple[Operation, ...]
-
-
-#: A place where whoever executes may do something else first.
-PAUSE: Final = Group(None, ())
+#: Comparisons until there is a place to do something else.
 PAUSE_AFTER: Final = 256
-
-
-@dataclass(slots=True)
-class Programmed(Content):
-    """What the maps hold now, as far as this process has seen and written.
-
-    ports: here the records. endpoints: generation -> its endpoints from index 0 on,
-    end to end, with ``NO_ENDPOINT`` in holes.
-    """
-
-    endpoints: dict[int, bytes] = field(default_factory=dict)
-    last_generation: int = 0
-
-    def whole(self) -> Scope:
-        """All keys that something is programmed for, but the pods'."""
-        return Scope(
-            addresses=set(self.addresses), ranges=set(self.ranges), ports=set(self.ports)
-        )
-
-    def read_endpoints(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take in what a dump of the map holds."""
-        found: dict[int, dict[int, bytes]] = {}
-        for key, value in entries:
-            generation, index = EndpointKey.FORMAT.unpack(key)
-            found.setdefault(generation, {})[index] = value
-        for generation, members in found.items():
-            whole = range(max(members) + 1)
-            self.endpoints[generation] = b"".join(members.get(i, NO_ENDPOINT) for i in whole)
-        self.last_generation = max(self.endpoints, default=0)
-
-    def record(self, operation: Operation) -> None:
-        """Note that an operation was done."""
-        if operation.table == "endpoints":
-            self.record_endpoints(operation)
-            return
-        known = self.of(operation.table)
-        if isinstance(operation, Put):
-            known.update(operation.entries())
-        else:
-            for key in split(operation.keys, KEY_SIZES[operation.table]):
-                known.pop(key, None)
-
-    def record_endpoints(self, operation: Operation) -> None:
-        """Endpoints are written from the first on, and deleted from the last."""
-        generation, first = EndpointKey.FORMAT.unpack_from(operation.keys)
-        kept = self.endpoints.pop(generation, b"")[: first * Endpoint.SIZE]
-        if isinstance(operation, Put):
-            kept = kept + operation.values if kept else operation.values
-            self.last_generation = generation
-        if kept:
-            self.endpoints[generation] = kept
-
-    def endpoints_of(self, record: bytes | None) -> bytes:
-        """The endpoints that a record leads to, and those beyond its count."""
-        if record is None or record == EMPTY:
-            return b""
-        return self.endpoints.get(Port.FORMAT.unpack(record)[0], b"")
-
-    def holds(self, key: bytes, desired: bytes) -> bool:
-        """Whether a set has this content, whole and in this order."""
-        record = self.ports.get(key)
-        if record is None:
-            return False
-        generation, count = Port.FORMAT.unpack(record)
-        if count * Endpoint.SIZE != len(desired):
-            return False
-        return not count or self.endpoints.get(generation, b"")[: len(desired)] == desired
 
 
 def reconcile(programmed: Programmed, desired: Content, scope: Scope) -> Iterator[Group]:
@@ -254,15 +123,6 @@ def leftovers(programmed: Programmed) -> Iterator[Group]:
             yield Group(None, (operation,))
 
 
-def undo(done: Sequence[Operation]) -> tuple[Operation, ...]:
-    """What takes back the beginning of a group: the new generation's endpoints."""
-    return tuple(
-        Delete(operation.table, operation.keys)
-        for operation in reversed(done)
-        if isinstance(operation, Put) and operation.table == "endpoints" and operation.keys
-    )
-
-
 def swap(programmed: Programmed, key: bytes, desired: bytes, generations: Generations) -> Group:
     """Puts a set in the place of another, or of none."""
     record = EMPTY
@@ -305,25 +165,3 @@ def runs(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
     rest = iter(keys)
     while run := list(islice(rest, RUN)):
         yield run
-
-
-def split(packed: bytes, size: int) -> list[bytes]:
-    """What lies end to end, one by one."""
-    if len(packed) == size:
-        return [packed]
-    return [packed[start : start + size] for start in range(0, len(packed), size)]
-
-
-class Generations:
-    """Hands out numbers that no set in the maps has, ascending, 1 after the last."""
-
-    def __init__(self, programmed: Programmed) -> None:
-        self.in_use = programmed.endpoints
-        self.last = programmed.last_generation
-
-    def take(self) -> int:
-        """The next free generation; never 0."""
-        while True:
-            self.last = self.last % MAX_GENERATION + 1
-            if self.last not in self.in_use:
-                return self.last

@@ -17,8 +17,8 @@ from contextlib import closing
 from bpf.addresses import mapped
 from bpf.errors import BpfError
 from bpf.layout import Reply, ReplyKey
-from bpf.maps import Table
 from bpf.netns import in_netns
+from bpf.tables import Table
 from daemon.sock_diag import SockDiag, TcpState
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from bpf.probe import missing_features
 from daemon.config import Config
 from daemon.errors import KernelProgramsError, UnsupportedError
 from daemon.program import dump
-from daemon.reconcile import Programmed
+from daemon.programmed import Programmed
 from ztunnel_compat.runtime.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from waypoint.balancing.locality import Place, distribution, failover_priority, preferred
 from waypoint.cluster import Cluster, Spot
 from waypoint.cluster_settings import DEFAULTS, ClusterSettings
+from waypoint.compiled import extension
 from waypoint.decode_cluster import TYPE_URL, decode_cluster
 from waypoint.errors import RouteError
 from ztunnel_compat.istio_labels import called
@@ -247,11 +248,6 @@ class Clusters:
             f"{cluster.namespace}/{cluster.name}".lstrip("/"): cluster.dump()
             for cluster in self.clusters.values()
         }
-
-
-def extension(service: Service, name: str) -> Extension | None:
-    """What rides on a service under a name."""
-    return next((e for e in service.extensions if e.name == name), None)
 
 
 def has_labels(workload: Workload, wanted: Mapping[str, str]) -> bool:

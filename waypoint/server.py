@@ -20,9 +20,8 @@ from waypoint.sockets import listen, reset, show_address
 from waypoint.targets import Target
 from waypoint.tcp import relay_to
 from waypoint.tunnelled import asked_address, original, tunnelled
-from waypoint.worker import Caller, Worker, identity_of
+from waypoint.worker import Caller, Worker
 from ztunnel_compat.errors import ProxyError
-from ztunnel_compat.istio_labels import principal
 from ztunnel_compat.labels import workload_labels
 from ztunnel_compat.model import AppProtocol, Workload
 from ztunnel_compat.peer import FLOW_TUNNELLED, FLOW_WAYPOINT, Peer, encode_peer, parse_peer
@@ -233,12 +232,12 @@ class IdentityServer:
         remote = show_address(arrival.transport.get_extra_info("peername"))
         caller = Caller(
             peer,
-            identity_of(source),
+            str(source.identity),
             f"{original(peer)} {remote} -",
             Source(source.namespace, workload_labels(source)),
             arrival.transport.get_extra_info("peername")[:2],
             asked_address(peer),
-            client_of(source, principal(source), tunnelled=False),
+            client_of(source, source.identity, tunnelled=False),
         )
         self.hand_over(arrival, caller, target)
         return True

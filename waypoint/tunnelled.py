@@ -9,7 +9,7 @@ from waypoint.metrics.labels import client_of
 from waypoint.routing import Source
 from waypoint.sockets import show_address
 from waypoint.targets import Target, Targets
-from waypoint.worker import Caller, identity_of
+from waypoint.worker import Caller
 from ztunnel_compat.labels import workload_labels
 from ztunnel_compat.model import Workload
 from ztunnel_compat.names import name_hash
@@ -38,7 +38,7 @@ def tunnelled(
     identity = str(header.identity)
     source = workload_at(header.source)
     peer = Peer(
-        source=name_hash(source.uid) if source and identity_of(source) == identity else 0,
+        source=name_hash(source.uid) if source and str(source.identity) == identity else 0,
         target=number,
         original_address=to_16_bytes(header.destination),
         original_port=header.destination_port,

@@ -25,8 +25,6 @@ from waypoint.routing.templates import Address
 from waypoint.stats import Stats
 from waypoint.targets import Targets
 from waypoint.timers import Wheel
-from ztunnel_compat.identity import Identity
-from ztunnel_compat.model import Workload
 from ztunnel_compat.peer import Peer
 from ztunnel_compat.runtime.tasks import Tasks
 
@@ -279,8 +277,3 @@ class Worker:
         if gone:
             for downstream in [d for d in self.downstreams if d.number in gone]:
                 downstream.drain()
-
-
-def identity_of(workload: Workload) -> str:
-    """A workload's SPIFFE ID."""
-    return str(Identity(workload.trust_domain, workload.namespace, workload.service_account))

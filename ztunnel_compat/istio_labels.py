@@ -50,7 +50,7 @@ def end(workload: Workload | None) -> Labels:
             workload.canonical_name,
             workload.canonical_revision,
             workload.namespace,
-            str(principal(workload)),
+            str(workload.identity),
             workload.canonical_name,
             workload.canonical_revision,
             workload.cluster_id,
@@ -65,11 +65,6 @@ def identified(workload: Workload | None, identity: Identity | None) -> Labels:
         return found
     namespace = found[3] if workload is not None else identity.namespace
     return (*found[:3], namespace, str(identity), *found[5:])
-
-
-def principal(workload: Workload) -> Identity:
-    """Who a workload is."""
-    return Identity(workload.trust_domain, workload.namespace, workload.service_account)
 
 
 def called(service: Service | None) -> Labels:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 
+from ztunnel_compat.identity import Identity
 from ztunnel_compat.names import service_key
 
 #: A CIDR: its network's packed address, the host's bits zero, and prefix length.
@@ -238,6 +239,11 @@ class Workload:
     extensions: tuple[Extension, ...] = ()
     capacity: int = 1
     accelerate: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is, as the control plane says."""
+        return Identity(self.trust_domain, self.namespace, self.service_account)
 
     def target_port(self, service: Service, port: int) -> int | None:
         """Where a connection to this port of the service goes here, or None.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from bpf.addresses import mapped
 from bpf.layout import LocalAddress
-from bpf.maps import Table
+from bpf.tables import Table
 
 
 def write(table: Table[LocalAddress, int], addresses: Iterable[str]) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bpf.codecs import U64
 from bpf.errors import MapFullError
 from bpf.layout import Listener
-from bpf.maps import U64, Maps
-from daemon.content import pod_identity
+from bpf.maps import Maps
 from daemon.desired import Desired
 from daemon.errors import EnrollError
 from daemon.members.cgroups import Cgroups
@@ -154,7 +154,7 @@ class Members:
     def write(self, member: Member, workload: Workload) -> None:
         """Make the kernel see a member; raises MapFullError."""
         scope = Scope()
-        identity = pod_identity(workload)
+        identity = workload.identity
         self.desired.enroll(member.number, member.uid, scope, identity, table="members")
         self.program(scope)
 

@@ -69,11 +69,6 @@ class CompiledSet:
         known = rule < RuleIndex.COUNT and index < len(self.rules)
         return self.rules[index].policy.key if known else ""
 
-    @property
-    def reads_identity(self) -> bool:
-        """Whether any rule looks at the source's identity."""
-        return any(chunk.identities is not None for chunk in self.chunks)
-
 
 def compile_set(policies: Sequence[Policy], most_chunks: int) -> CompiledSet:
     """Compile a set; raises TooLargeError. No chunks: it lets everything pass."""

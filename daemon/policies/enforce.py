@@ -17,8 +17,8 @@ from ipaddress import ip_address
 
 from bpf.addresses import mapped
 from bpf.layout import Flow, FlowFlag, FlowKey, TunnelPort
-from bpf.maps import Table
 from bpf.netns import in_netns
+from bpf.tables import Table
 from daemon.sock_diag import OPEN, SockDiag, Socket, TcpState
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.policy import Policy

@@ -27,7 +27,7 @@ class Account:
 
 def workload_identity(workload: Workload) -> Identity:
     """A workload's identity, by the control plane alone."""
-    return Identity(workload.trust_domain, workload.namespace, workload.service_account)
+    return workload.identity
 
 
 def identity_hash(identity: Identity) -> int:

@@ -13,7 +13,8 @@ from bpf.layout import (
     ChunkFlag,
     IdentityRulesKey,
 )
-from bpf.maps import Maps, Table
+from bpf.maps import Maps
+from bpf.tables import Table
 from daemon.policies.compile import (
     CompiledSet,
     identity_rules,

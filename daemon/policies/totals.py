@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bpf.layout import Hit, Verdict
-from bpf.maps import Counts
+from bpf.percpu import Counts
 
 #: What a trial says of a connection that it would let pass.
 DRY_PASS = Verdict.DRY_ALLOWED

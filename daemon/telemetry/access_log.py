@@ -17,7 +17,6 @@ from typing import Final
 from bpf.addresses import V4_MAPPED
 from bpf.layout import Event, EventKind, EventReason, FlowFlag, Verdict
 from daemon.telemetry.names import Names
-from ztunnel_compat.istio_labels import principal
 from ztunnel_compat.model import Service, Workload
 from ztunnel_compat.runtime.log import CONTROL
 
@@ -154,7 +153,7 @@ def who(end: str, workload: Workload | None, *, proven: bool) -> str:
         (
             quoted(f" {end}.workload", workload.name),
             quoted(f" {end}.namespace", workload.namespace),
-            quoted(f" {end}.identity", str(principal(workload)) if proven else ""),
+            quoted(f" {end}.identity", str(workload.identity) if proven else ""),
             quoted(f" {end}.cluster", workload.cluster_id),
         )
     )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bpf.layout import Event, EventClass, EventKind
-from bpf.percpu import WINDOW, Limits
+from bpf.limits import WINDOW, Limits
 from bpf.ringbuf import Ring
 from daemon.telemetry.access_log import Lines
 from daemon.telemetry.budget import Budget
@@ -76,7 +76,6 @@ class LogTask:
         self.budgets = {kind: Budget(rate) for kind in KINDS}
         #: Lines of others, whole; the budgets bound them.
         self.added: list[str] = []
-        self.written = 0
         self.said = 0
         self.said_at = 0.0
 
@@ -107,7 +106,6 @@ class LogTask:
         """Write what others added."""
         text, self.added = self.added, []
         if text:
-            self.written += len(text)
             self.write("".join(text))
 
     def turn(self) -> int:
@@ -124,7 +122,6 @@ class LogTask:
                 begins = stamp(offset + event.ended / 1e9)
                 text += (f"{begins}\t{level}\taccess\t{line}\n" for level, line in told)
         if text:
-            self.written += len(text)
             self.write("".join(text))
         self.say(now / 1e9)
         return len(records)

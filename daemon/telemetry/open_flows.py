@@ -16,8 +16,8 @@ from typing import Final
 from bpf.addresses import mapped
 from bpf.errors import NetnsError
 from bpf.layout import Flow, FlowFlag, FlowKey, TrafficKey
-from bpf.maps import Table
 from bpf.netns import in_netns
+from bpf.tables import Table
 from daemon.sock_diag import CONNECTED, SockDiag, Socket
 
 logger = logging.getLogger(__name__)

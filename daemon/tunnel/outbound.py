@@ -36,7 +36,7 @@ from ztunnel_compat.hbone import (
     traceparent_of,
 )
 from ztunnel_compat.identity import Identity
-from ztunnel_compat.istio_labels import Labels, principal
+from ztunnel_compat.istio_labels import Labels
 from ztunnel_compat.model import Service, Workload
 from ztunnel_compat.names import name_hash
 from ztunnel_compat.peer import FLOW_SERVICE, FLOW_TUNNEL, FLOW_WAYPOINT, Peer, parse_peer
@@ -177,7 +177,7 @@ class Outbound:
     def make_route(self, pod: SourcePod, peer: Peer, destination: Workload) -> Route:
         """Where a connection to this workload goes."""
         service = self.service_of(peer.target) if peer.flags & FLOW_SERVICE else None
-        identity = principal(destination)
+        identity = destination.identity
         others = service.subject_alt_names if service and not at_waypoint(peer) else ()
         source = self.state.workload(pod.uid)
         ends = Ends(True, source, pod.identity, destination, identity, service)

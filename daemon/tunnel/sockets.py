@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
-from bpf import kernel
+from bpf import netns
 from bpf.errors import NetnsError
 from bpf.layout import Mark
 from bpf.marks import Marks
@@ -87,13 +87,13 @@ class PodSockets:
     def make(self, netns_fd: int, family: socket.AddressFamily) -> socket.socket:
         """A socket in a namespace, and nothing else."""
         try:
-            kernel.enter_netns(netns_fd)
+            netns.enter(netns_fd)
         except OSError as error:
             raise NetnsError(f"netns of fd {netns_fd} can't be entered: {error}") from None
         try:
             return socket.socket(family, KIND)
         finally:
-            kernel.enter_netns(self.home)
+            netns.enter(self.home)
 
     async def connect(
         self, netns_fd: int, address: str, port: int, mark: Mark = OURS

@@ -141,7 +141,6 @@ class Server1:
         self.tape = tape
         self.says = says
         self.strict = Strict(REQUEST_LINE)
-        self.mid = False
 
     @property
     def count(self) -> int:

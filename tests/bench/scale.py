@@ -23,8 +23,9 @@ from typing import Any
 from bpf.knobs import Knobs
 from bpf.layout import AddressKey
 from bpf.loader import load
-from bpf.maps import Maps, PinnedTable
+from bpf.maps import Maps
 from bpf.netns import in_netns
+from bpf.tables import PinnedTable
 from daemon.desired import Desired
 from daemon.locality import Vantage
 from daemon.program import Programmer, dump

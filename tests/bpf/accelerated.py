@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
-from bpf import kernel
+from bpf import elements, kernel
 from bpf.layout import Address, AddressFlag, AddressKey, AddressKind, FlowKey, Pod, PodFlag
 from tests.bpf.engine import CLIENT, SERVER, Engine, packed
 from tests.support.netns import Netns
@@ -66,13 +66,13 @@ class Accelerated:
             both.reverse()
         raw = b"".join(END.pack(*astuple(end)) for end in both)
         with kernel.pinned(self.mesh.place.pin_dir / "maps" / "accelerated") as fd:
-            kernel.update(fd, self.key, raw, "accelerated")
+            elements.update(fd, self.key, raw, "accelerated")
 
 
 def entries(mesh: Engine) -> list[tuple[bytes, bytes]]:
     """All accelerated connections that the engine holds."""
     with kernel.pinned(mesh.place.pin_dir / "maps" / "accelerated") as fd:
-        return list(kernel.entries(fd, kernel.map_info(fd, "accelerated"), "accelerated"))
+        return list(elements.entries(fd, kernel.map_info(fd, "accelerated"), "accelerated"))
 
 
 def accelerate(mesh: Engine, client: Netns, server: Netns) -> None:

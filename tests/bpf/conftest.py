@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bpf.engine import Engine, engine
+from bpf.maps import Maps
+from tests.bpf.engine import SMALL, Engine, engine
 from tests.support.netns import Netns, lan
 
 
@@ -30,6 +31,15 @@ def mesh(loaded: Engine) -> Iterator[Engine]:
     loaded.clear()
     yield loaded
     loaded.clear()
+
+
+@pytest.fixture(params=["pinned", "memory"])
+def maps(request: pytest.FixtureRequest) -> Maps:
+    """Empty maps: the engine's, then ones in memory, which must behave the same."""
+    if request.param == "memory":
+        return Maps.memory(SMALL)
+    mesh: Engine = request.getfixturevalue("mesh")
+    return mesh.maps
 
 
 @pytest.fixture

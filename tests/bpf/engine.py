@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bpf import bpffs, mounts
 from bpf.addresses import family, mapped
+from bpf.codecs import K, V
 from bpf.knobs import Knobs
 from bpf.layout import (
     Address,
@@ -32,7 +33,8 @@ from bpf.layout import (
 )
 from bpf.links import attach_pod, detach_pod
 from bpf.loader import load, unload
-from bpf.maps import K, Maps, Table, V
+from bpf.maps import Maps
+from bpf.tables import Table
 from tests.support.netns import Netns
 
 PREFIX = "tandem-test-bpf"

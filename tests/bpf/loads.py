@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
-from bpf import kernel
+from bpf import elements, kernel
 from bpf.kernel import link_info, pinned, program_id
 from bpf.layout import Flow, Pod
 from bpf.loader import Stage
@@ -94,4 +94,4 @@ def entries(where: Place, view: str = ".") -> list[bytes]:
     """The values of the flow map, whatever its layout."""
     with pinned(where.pin_dir / view / "maps" / "flows") as fd:
         info = kernel.map_info(fd, "flows")
-        return [value for _, value in kernel.entries(fd, info, "flows")]
+        return [value for _, value in elements.entries(fd, info, "flows")]

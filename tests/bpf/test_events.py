@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bpf.layout import Counter, Event, EventClass, EventKind
-from bpf.percpu import WINDOW
+from bpf.limits import WINDOW
 from bpf.sources import HERE
 from tests.bpf.engine import SERVER, Engine
 from tests.support.netns import Netns

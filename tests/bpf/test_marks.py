@@ -14,20 +14,12 @@ from bpf.errors import KernelError, LayoutError
 from bpf.layout import FlowFlag, Mark
 from bpf.maps import Maps
 from bpf.marks import PinnedMarks
-from tests.bpf.engine import SMALL, Engine, packed
+from tests.bpf.engine import Engine, packed
 
 MARK = Mark(
     *(1, 2, packed("10.0.0.1"), 80, FlowFlag.TUNNELLED, 3),
     *(packed("10.0.0.2"), 40000, 4),
 )
-
-
-@pytest.fixture(params=["pinned", "memory"])
-def maps(request: pytest.FixtureRequest) -> Maps:
-    if request.param == "memory":
-        return Maps.memory(SMALL)
-    mesh: Engine = request.getfixturevalue("mesh")
-    return mesh.maps
 
 
 def test_a_mark_is_its_sockets(maps: Maps) -> None:

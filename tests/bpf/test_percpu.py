@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from bpf import kernel
+from bpf import elements
+from bpf.codecs import U64
 from bpf.errors import KernelError, LayoutError
-from bpf.layout import EventClass, Traffic, TrafficKey
-from bpf.maps import Maps
-from bpf.percpu import PinnedSums, total
-from tests.bpf.engine import SMALL, Engine
+from bpf.layout import Counter, Hit, Traffic, TrafficKey
+from bpf.maps import HIT, POD, Maps
+from bpf.percpu import PinnedCounts, PinnedSums, possible_cpus, total
+from bpf.tables import PinnedTable
+from tests.bpf.engine import Engine
 
 KEY = TrafficKey(1, 2, 3, 2)
-
-
-@pytest.fixture(params=["pinned", "memory"])
-def maps(request: pytest.FixtureRequest) -> Maps:
-    if request.param == "memory":
-        return Maps.memory(SMALL)
-    mesh: Engine = request.getfixturevalue("mesh")
-    return mesh.maps
 
 
 def add(maps: Maps, key: TrafficKey, each: int) -> None:
@@ -32,14 +27,14 @@ def add(maps: Maps, key: TrafficKey, each: int) -> None:
     if isinstance(maps.traffic, PinnedSums):
         cpus = maps.traffic.cpus
         values = struct.pack(f"={count * cpus}Q", *[each] * (count * cpus))
-        kernel.update(maps.traffic.fd, key.pack(), values, "traffic")
+        elements.update(maps.traffic.fd, key.pack(), values, "traffic")
     else:
-        maps.traffic.entries[key] = Traffic(*[each * kernel.possible_cpus()] * count)  # type: ignore[attr-defined]
+        maps.traffic.entries[key] = Traffic(*[each * possible_cpus()] * count)  # type: ignore[attr-defined]
 
 
 def test_sums_are_over_all_cpus(maps: Maps) -> None:
     add(maps, KEY, 1 << 60)
-    expected = (1 << 60) * kernel.possible_cpus()
+    expected = (1 << 60) * possible_cpus()
     [(key, sums)] = maps.traffic.items()
     assert key == KEY
     assert {getattr(sums, field.name) for field in fields(Traffic)} == {expected}
@@ -66,25 +61,9 @@ def test_taking_removes(maps: Maps) -> None:
     add(maps, KEY, 5)
     taken = maps.traffic.take(KEY)
     assert taken is not None
-    assert taken.sent == 5 * kernel.possible_cpus()
+    assert taken.sent == 5 * possible_cpus()
     assert maps.traffic.take(KEY) is None
     assert list(maps.traffic.items()) == []
-
-
-def test_limits_leave_counts_alone(maps: Maps) -> None:
-    before = maps.limits.suppressed(EventClass.DENIED)
-    maps.limits.allow(EventClass.DENIED, 7)
-    assert maps.limits.suppressed(EventClass.DENIED) == before
-    maps.limits.allow(EventClass.DENIED, 0)
-
-
-def test_each_cpu_gets_its_limit(mesh: Engine) -> None:
-    limits = Maps.open(mesh.place.pin_dir).limits
-    limits.allow(EventClass.CLOSED, 9)
-    told = limits.read(EventClass.CLOSED)  # type: ignore[attr-defined]
-    assert [one.most for one in told] == [9] * kernel.possible_cpus()
-    assert {one.most for one in limits.read(EventClass.FAILED)} == {0}  # type: ignore[attr-defined]
-    limits.allow(EventClass.CLOSED, 0)
 
 
 def test_a_map_of_another_layout_is_refused(mesh: Engine) -> None:
@@ -95,3 +74,25 @@ def test_a_map_of_another_layout_is_refused(mesh: Engine) -> None:
 def test_a_missing_pin_is_named(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="traffic"):
         PinnedSums(tmp_path / "traffic")
+
+
+def test_every_cpu_is_counted() -> None:
+    assert possible_cpus() >= len(os.sched_getaffinity(0))
+
+
+def test_counters_have_every_name(maps: Maps) -> None:
+    assert set(maps.counters()) == set(Counter)
+
+
+def test_what_the_kernel_counts_is_summed_over_cpus(mesh: Engine) -> None:
+    hits = mesh.maps.hits
+    assert list(hits.items()) == []
+    raw = struct.pack(f"={possible_cpus()}Q", *range(possible_cpus()))
+    kernel_table = PinnedTable(mesh.place.pin_dir / "maps" / "hits", HIT, U64)
+    elements.update(kernel_table.fd, Hit(1, 2, 3).pack(), raw, "hits")
+    kernel_table.close()
+    assert list(hits.items()) == [(Hit(1, 2, 3), sum(range(possible_cpus())))]
+    assert hits.delete(Hit(1, 2, 3))
+    assert not hits.delete(Hit(1, 2, 3))
+    with pytest.raises(LayoutError, match="hits is 8 -> 8 bytes, expected 40 -> 8"):
+        PinnedCounts(mesh.place.pin_dir / "maps" / "hits", POD)

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from bpf.kernel import pinned, update
+from bpf.elements import update
+from bpf.kernel import pinned
 from bpf.knobs import Knobs
 from bpf.layout import Counter, FlowFlag
 from tests.bpf.engine import (

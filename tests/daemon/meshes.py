@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bpf.addresses import mapped
+from bpf.codecs import U64, split
 from bpf.layout import (
     Address,
     AddressKey,
@@ -18,13 +19,15 @@ from bpf.layout import (
     Port,
     RangeKey,
 )
-from bpf.maps import U64, Maps
+from bpf.maps import Maps
 from daemon import content, sets
 from daemon.alias import ALWAYS
 from daemon.desired import Desired
 from daemon.locality import Vantage
+from daemon.operations import Group
 from daemon.policies.keeper import Keeper
-from daemon.reconcile import Group, Programmed, reconcile, split
+from daemon.programmed import Programmed
+from daemon.reconcile import reconcile
 from daemon.scope import Scope
 from ztunnel_compat.model import (
     ApplicationTunnel,

@@ -42,6 +42,7 @@ from tests.daemon.process import (
 )
 from tests.support.netns import Netns, lan, netns
 from tests.ztunnel_compat.ads_server import AdsServer, Stream, policy, serving, workload
+from ztunnel_compat.drivers.zds_server import ZdsServer
 from ztunnel_compat.errors import ZdsError
 from ztunnel_compat.xds import AUTHORIZATION_TYPE
 from ztunnel_compat.zds import AddWorkload
@@ -84,6 +85,35 @@ def node(places: NodePlaces) -> Iterator[Node]:
         yield Node(client, server, outside, Daemon(places, home, Path(folder)))
 
 
+async def begun(node: Node, stack: contextlib.AsyncExitStack) -> tuple[AdsServer, ZdsServer]:
+    """A control plane, enrolment, and the daemon: killed when the stack is closed."""
+    daemon = node.daemon
+    async with in_node(daemon.node):
+        ads = await stack.enter_async_context(serving(XDS_PORT))
+    zds = await stack.enter_async_context(enrolling(daemon))
+    await daemon.start()
+    stack.push_async_callback(daemon.stop, signal.SIGKILL)
+    return ads, zds
+
+
+async def enroll_both(node: Node, zds: ZdsServer) -> None:
+    """Enrol both pods; the first waits for the daemon to be there."""
+    await asyncio.wait_for(
+        zds.add(AddWorkload("u1", "client", "app", "default"), node.client.fd), 20
+    )
+    await zds.add(AddWorkload("u2", "web-1", "app", "default"), node.server.fd)
+
+
+def talking(node: Node, stack: contextlib.AsyncExitStack) -> PodProgram:
+    """The client's program; the server's echoes what it says."""
+    echo = node.program(node.server, ECHO, node.server.v4, "8080")
+    stack.callback(echo.close)
+    assert echo.line() == "listening"
+    client = node.program(node.client, CLIENT)
+    stack.callback(client.close)
+    return client
+
+
 async def first_push(ads: AdsServer, *resources: object) -> Stream:
     """Answer a new stream; returns it."""
     stream = await ads.stream()
@@ -96,25 +126,14 @@ async def first_push(ads: AdsServer, *resources: object) -> Stream:
 async def test_life_of_a_node(node: Node) -> None:
     daemon = node.daemon
     async with contextlib.AsyncExitStack() as stack:
-        async with in_node(daemon.node):
-            ads = await stack.enter_async_context(serving(XDS_PORT))
-        zds = await stack.enter_async_context(enrolling(node.daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
+        ads, zds = await begun(node, stack)
 
         # Enrolment doesn't wait for the control plane; readiness does.
-        await asyncio.wait_for(
-            zds.add(AddWorkload("u1", "client", "app", "default"), node.client.fd), 20
-        )
-        await zds.add(AddWorkload("u2", "web-1", "app", "default"), node.server.fd)
+        await enroll_both(node, zds)
         status, text = await daemon.get("15021/healthz/ready")
         assert (status, "no complete push" in text) == (503, True)
 
-        echo = node.program(node.server, ECHO, node.server.v4, "8080")
-        stack.callback(echo.close)
-        assert echo.line() == "listening"
-        client = node.program(node.client, CLIENT)
-        stack.callback(client.close)
+        client = talking(node, stack)
 
         stream = await first_push(ads, *node.mesh())
         await until(daemon.ready, "ready after the first push")
@@ -193,20 +212,10 @@ async def has_workloads(daemon: Daemon, count: int) -> bool:
 async def test_policies_on_a_node(node: Node) -> None:
     daemon = node.daemon
     async with contextlib.AsyncExitStack() as stack:
-        async with in_node(daemon.node):
-            ads = await stack.enter_async_context(serving(XDS_PORT))
-        zds = await stack.enter_async_context(enrolling(node.daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
-        await asyncio.wait_for(
-            zds.add(AddWorkload("u1", "client", "app", "default"), node.client.fd), 20
-        )
-        await zds.add(AddWorkload("u2", "web-1", "app", "default"), node.server.fd)
-        echo = node.program(node.server, ECHO, node.server.v4, "8080")
-        stack.callback(echo.close)
-        assert echo.line() == "listening"
-        client, stranger = node.program(node.client, CLIENT), node.program(node.outside, CLIENT)
-        stack.callback(client.close)
+        ads, zds = await begun(node, stack)
+        await enroll_both(node, zds)
+        client = talking(node, stack)
+        stranger = node.program(node.outside, CLIENT)
         stack.callback(stranger.close)
 
         # Nobody is let in before the control plane has said who it is.
@@ -322,22 +331,11 @@ async def test_metrics_and_access_log_of_a_node(node: Node) -> None:
     """Through all of it: a connection that lasts, its end, and one that leads nowhere."""
     daemon = node.daemon
     async with contextlib.AsyncExitStack() as stack:
-        async with in_node(daemon.node):
-            ads = await stack.enter_async_context(serving(XDS_PORT))
-        zds = await stack.enter_async_context(enrolling(node.daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
+        ads, zds = await begun(node, stack)
         stream = await first_push(ads, *node.mesh())
-        await asyncio.wait_for(
-            zds.add(AddWorkload("u1", "client", "app", "default"), node.client.fd), 20
-        )
-        await zds.add(AddWorkload("u2", "web-1", "app", "default"), node.server.fd)
+        await enroll_both(node, zds)
         await until(daemon.ready, "ready")
-        echo = node.program(node.server, ECHO, node.server.v4, "8080")
-        stack.callback(echo.close)
-        assert echo.line() == "listening"
-        client = node.program(node.client, CLIENT)
-        stack.callback(client.close)
+        client = talking(node, stack)
         here = f"{node.server.v4} 8080"
         assert client.ask(f"connect {here}") == f"connected to {here}"
         assert client.ask("hello") == "hello"
@@ -435,11 +433,8 @@ async def test_dns_of_a_pod(node: Node) -> None:
     daemon.environment = {"DNS_UPSTREAM": "127.0.0.1", "CLUSTER_DOMAIN": "mesh.test"}
     async with contextlib.AsyncExitStack() as stack:
         async with in_node(daemon.node):
-            ads = await stack.enter_async_context(serving(XDS_PORT))
             cluster, _ = await stack.enter_async_context(cluster_dns.serving(port=53))
-        zds = await stack.enter_async_context(enrolling(node.daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
+        ads, zds = await begun(node, stack)
         await asyncio.wait_for(
             zds.add(AddWorkload("u1", "client", "app", "default"), node.client.fd), 20
         )
@@ -514,11 +509,7 @@ async def test_one_node_agent_after_another(node: Node) -> None:
     daemon.environment["TERMINATION_GRACE_PERIOD_SECONDS"] = "65"
     handover = daemon.zds_path.with_name("handover.sock")
     async with contextlib.AsyncExitStack() as stack:
-        async with in_node(daemon.node):
-            ads = await stack.enter_async_context(serving(XDS_PORT))
-        zds = await stack.enter_async_context(enrolling(daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
+        ads, zds = await begun(node, stack)
         await asyncio.wait_for(
             zds.add(AddWorkload("u1", "web-1", "app", "default"), node.server.fd), 120
         )
@@ -569,13 +560,8 @@ def knock(node: Node, over: threading.Event, refusals: list[OSError]) -> None:
 
 
 async def test_a_pod_that_needs_a_port_of_tunnels_is_told(node: Node) -> None:
-    daemon = node.daemon
     async with contextlib.AsyncExitStack() as stack:
-        async with in_node(daemon.node):
-            await stack.enter_async_context(serving(XDS_PORT))
-        zds = await stack.enter_async_context(enrolling(daemon))
-        await daemon.start()
-        stack.push_async_callback(daemon.stop, signal.SIGKILL)
+        _, zds = await begun(node, stack)
         workload = AddWorkload("u1", "web-1", "app", "default")
         with node.server.listen("0.0.0.0", 15008):
             with pytest.raises(ZdsError, match="port 15008 is taken by a program of the pod"):

@@ -83,9 +83,7 @@ def test_what_stands_at_a_workloads_address() -> None:
 
 def test_what_is_known_of_a_pod() -> None:
     identity = Identity("example.org", "app", "sa")
-    assert content.pod_identity(
-        workload("a", trust_domain="example.org", service_account="sa")
-    ) == (identity)
+    assert workload("a", trust_domain="example.org", service_account="sa").identity == identity
     assert Pod.unpack(content.pod(uid_of("a"), 7, identity, 2)) == Pod(
         name_hash(uid_of("a")), 7, name_hash(str(identity)), name_hash("app"), 2
     )

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from bpf.layout import Flow, FlowKey
 from bpf.maps import Maps
 from daemon.departed import Departed
 from tests.support.netns import netns as new_netns
+from tests.support.waiting import until
 from ztunnel_compat.runtime.tasks import Tasks
 
 OURS = 1
@@ -42,12 +42,6 @@ async def departing() -> AsyncIterator[Scene]:
             yield made
         finally:
             made.departed.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_flows_stay_while_the_netns_lives_and_go_with_it() -> None:

@@ -11,8 +11,9 @@ from bpf.errors import MapFullError
 from bpf.knobs import Knobs
 from bpf.layout import Address, Pod
 from bpf.maps import Maps
+from daemon.operations import Delete, Group, Put
 from daemon.program import Programmer, dump
-from daemon.reconcile import RUN, Delete, Group, Put, endpoint_keys
+from daemon.reconcile import RUN, endpoint_keys
 from daemon.scope import Scope
 from tests.bpf.engine import engine
 from tests.daemon.meshes import (

@@ -5,28 +5,15 @@ from typing import Any
 
 import pytest
 
+from bpf.codecs import split
 from bpf.layout import Address, EndpointKey, Pod, PodFlag, Port, PortKey
 from bpf.maps import Maps
 from daemon.alias import ALWAYS
 from daemon.desired import Desired
+from daemon.operations import PAUSE, Delete, Group, Operation, Put, undo
 from daemon.program import Programmer, dump
-from daemon.reconcile import (
-    EMPTY,
-    MAX_GENERATION,
-    NO_ENDPOINT,
-    PAUSE,
-    RUN,
-    Delete,
-    Group,
-    Operation,
-    Programmed,
-    Put,
-    endpoint_keys,
-    leftovers,
-    reconcile,
-    split,
-    undo,
-)
+from daemon.programmed import EMPTY, MAX_GENERATION, NO_ENDPOINT, Programmed
+from daemon.reconcile import RUN, endpoint_keys, leftovers, reconcile
 from daemon.scope import Content, Scope
 from tests.daemon.meshes import (
     HERE,

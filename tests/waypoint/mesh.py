@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +23,7 @@ from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 
+from tests.support.waiting import until
 from waypoint.clusters import Clusters
 from waypoint.decode import TYPE_URL
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
@@ -193,13 +194,6 @@ class Mesh:
         """The access log, once it has so many lines."""
         await until(lambda: len("".join(self.log).splitlines()) >= count)
         return "".join(self.log).splitlines()
-
-
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait until something is so; raises TimeoutError when it never is."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

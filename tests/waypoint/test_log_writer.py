@@ -4,24 +4,10 @@ import asyncio
 
 import pytest
 
+from tests.support.sink import Sink
 from tests.waypoint.mesh import until
 from waypoint.log_writer import FLUSH_BYTES, PENDING_MOST, LogWriter
 from waypoint.stats import Stats
-
-
-class Sink:
-    """Takes up to room bytes."""
-
-    def __init__(self, room: int = 1 << 30) -> None:
-        self.room = room
-        self.writes: list[bytes] = []
-
-    def __call__(self, data: bytes) -> int:
-        size = min(self.room, len(data))
-        self.room -= size
-        if size:
-            self.writes.append(data[:size])
-        return size
 
 
 def writer(sink: Sink) -> LogWriter:

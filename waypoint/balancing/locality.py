@@ -12,7 +12,8 @@ from fractions import Fraction
 from math import ceil
 from types import MappingProxyType
 
-from ztunnel_compat.model import LoadBalancing, LoadBalancingMode, Locality, Scope, Workload
+from ztunnel_compat.model import LoadBalancing, LoadBalancingMode, Locality, Workload
+from ztunnel_compat.nearness import rank
 
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 NOWHERE = Locality()
@@ -24,7 +25,7 @@ class Place:
 
     locality: Locality = NOWHERE
     node: str = ""
-    cluster: str = "Kubernetes"
+    cluster_id: str = "Kubernetes"
     network: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
 
@@ -47,7 +48,7 @@ class Place:
             case "topology.istio.io/network":
                 return self.network
             case "topology.istio.io/cluster":
-                return self.cluster
+                return self.cluster_id
             case "kubernetes.io/hostname":
                 return self.node
             case _:
@@ -78,15 +79,10 @@ class LocalitySetting:
 def preferred(balancing: LoadBalancing, client: Place, place: Place) -> int | None:
     """An endpoint's priority by the service's routing preference; None: it may not be used.
 
-    Its rank is how many of the scopes it shares with the client, from the first on
-    and no further than the first that it doesn't. STRICT takes full rank alone.
+    STRICT takes full rank alone; with FAILOVER, what is missing of it is the priority.
     """
     preference = balancing.routing_preference
-    missing = len(preference)
-    for scope in preference:
-        if not shares(scope, client, place):
-            break
-        missing -= 1
+    missing = len(preference) - rank(preference, client, place)
     match balancing.mode:
         case LoadBalancingMode.STRICT:
             return None if missing else 0
@@ -94,25 +90,6 @@ def preferred(balancing: LoadBalancing, client: Place, place: Place) -> int | No
             return missing
         case _:
             return 0
-
-
-def shares(scope: Scope, client: Place, place: Place) -> bool:
-    """Whether both have this in common."""
-    match scope:
-        case Scope.REGION:
-            return client.locality.region == place.locality.region
-        case Scope.ZONE:
-            return client.locality.zone == place.locality.zone
-        case Scope.SUBZONE:
-            return client.locality.subzone == place.locality.subzone
-        case Scope.NODE:
-            return client.node == place.node
-        case Scope.CLUSTER:
-            return client.cluster == place.cluster
-        case Scope.NETWORK:
-            return client.network == place.network
-        case _:
-            return False
 
 
 def failover_priority(setting: LocalitySetting, client: Place, place: Place) -> int:

@@ -226,10 +226,7 @@ class Dialer:
 
 def key_of(workload: Workload, host: str) -> Key:
     """Where a workload's connections lead, and who must be there."""
-    return Key(
-        host,
-        Identity(workload.trust_domain, workload.namespace, workload.service_account),
-    )
+    return Key(host, workload.identity)
 
 
 def check(transport: asyncio.Transport, expected: Identity) -> None:

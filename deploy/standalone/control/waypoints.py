@@ -82,7 +82,6 @@ def waypoint_deployment(gateway: Gateway, settings: WaypointSettings) -> Deploym
             EnvVar("NODE_NAME", field_path="spec.nodeName"),
             EnvVar("SERVICE_ACCOUNT", field_path="spec.serviceAccountName"),
             EnvVar("INSTANCE_IP", field_path="status.podIP"),
-            EnvVar("INSTANCE_IPS", field_path="status.podIPs"),
             EnvVar("GATEWAY_NAME", gateway.name),
             EnvVar("CLUSTER_ID", settings.cluster_id),
             EnvVar("XDS_ADDRESS", settings.xds_address),

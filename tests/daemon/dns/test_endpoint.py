@@ -14,8 +14,8 @@ from daemon.dns import endpoint as module
 from daemon.dns.endpoint import CONNECTIONS, MAX_QUERY, TURN, Endpoint
 from daemon.dns.metrics import Bound
 from daemon.dns.sockets import PORT, open_sockets
-from tests.daemon.dns.world import until
 from tests.support.netns import Netns, netns
+from tests.support.waiting import until
 from ztunnel_compat.runtime.tasks import Tasks
 
 

@@ -23,22 +23,12 @@ from bpf.maps import Maps
 from bpf.netns import in_netns
 from daemon.dns.nameservers import write
 from tests.daemon.dns.cluster_dns import serving
-from tests.daemon.dns.world import COOKIE, World, running, until
+from tests.daemon.dns.world import COOKIE, World, running
 from tests.daemon.meshes import ip
 from tests.daemon.process import NodePlaces, in_cgroup
 from tests.support.netns import Netns, pair
-
-RESOLVE = """
-import json, socket, sys
-found = {}
-for name in sys.argv[1:]:
-    try:
-        answers = socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)
-        found[name] = sorted({a[4][0] for a in answers})
-    except socket.gaierror as error:
-        found[name] = error.errno
-print(json.dumps(found))
-"""
+from tests.support.programs import RESOLVE
+from tests.support.waiting import until
 
 #: Resolves until it is told to stop, then says what came of it.
 REPEAT = """

@@ -25,8 +25,8 @@ from tests.daemon.dns.world import (
     received,
     returns,
     running,
-    until,
 )
+from tests.support.waiting import until
 
 SOURCE = ("client-app", "v1")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 
 import dns.message
@@ -120,13 +120,6 @@ async def running(
                 if cluster.held:
                     cluster.held.set()
                 await server.drain()
-
-
-async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Let the loop turn until it holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def returns(work: Awaitable[object]) -> None:

@@ -14,7 +14,7 @@ from bpf.addresses import mapped
 from bpf.knobs import Knobs
 from bpf.layout import Guard, GuardFlag, Hit, IdentityRulesKey, LocalAddress, Pod, Verdict
 from bpf.maps import Maps
-from daemon.policies import keeper as keeper_module
+from daemon.policies import sets
 from daemon.policies.identities import Account, identity_hash
 from daemon.policies.keeper import Keeper
 from daemon.policies.totals import PolicyTotal
@@ -235,13 +235,13 @@ async def test_totals_and_names_outlive_their_set(node: Node):
     await node.push(removed=("app/deny",))
     await node.until_chunks_are()
     assert list(node.maps.hits.items()) == []
-    assert node.keeper.totals.rows() == [PolicyTotal("app/deny", Verdict.DENIED, 3)]
-    assert node.keeper.policy_of(1, 0) == "app/deny"
-    assert node.keeper.policy_of(2, 0) == ""
+    assert node.keeper.sets.totals.rows() == [PolicyTotal("app/deny", Verdict.DENIED, 3)]
+    assert node.keeper.sets.policy_of(1, 0) == "app/deny"
+    assert node.keeper.sets.policy_of(2, 0) == ""
 
 
 async def test_names_are_remembered_of_so_many_sets(node: Node, monkeypatch):
-    monkeypatch.setattr(keeper_module, "REMEMBERED", 1)
+    monkeypatch.setattr(sets, "REMEMBERED", 1)
     await node.enroll("a")
     for number in range(3):
         await node.push(
@@ -249,7 +249,7 @@ async def test_names_are_remembered_of_so_many_sets(node: Node, monkeypatch):
             policy("deny", when(destination_ports=(number,)), action=Action.DENY),
         )
         await node.until_chunks_are(number + 1)
-    assert [node.keeper.policy_of(n, 0) for n in (1, 2, 3)] == ["", "app/deny", "app/deny"]
+    assert [node.keeper.sets.policy_of(n, 0) for n in (1, 2, 3)] == ["", "app/deny", "app/deny"]
 
 
 async def test_a_restart_keeps_what_is_in_force_until_the_first_push(node: Node):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from bpf.codecs import U64
 from bpf.layout import Hit, RuleIndex, Verdict
-from bpf.maps import HIT, U64, MemoryTable
+from bpf.maps import HIT
+from bpf.tables import MemoryTable
 from daemon.policies.totals import PolicyTotal, Totals
 
 

@@ -18,6 +18,36 @@ KEY = TrafficKey(CLIENT, WEB, WEB1, FlowFlag.SERVICE)
 VISIT = TrafficKey(0, target_hash(WEB1, 8080), WEB1)
 SPIFFE = "spiffe://cluster.local/ns/app/sa"
 
+#: Of a connection from client to web: every label of ztunnel's CommonTrafficLabels but
+#: reporter and response_flags.
+LABELS = {
+    "source_workload": "client",
+    "source_canonical_service": "client",
+    "source_canonical_revision": "v1",
+    "source_workload_namespace": "app",
+    "source_principal": f"{SPIFFE}/client",
+    "source_app": "client",
+    "source_version": "v1",
+    "source_cluster": "Kubernetes",
+    "destination_service": "web.app.svc.cluster.local",
+    "destination_service_namespace": "app",
+    "destination_service_name": "web",
+    "destination_workload": "web",
+    "destination_canonical_service": "web",
+    "destination_canonical_revision": "v1",
+    "destination_workload_namespace": "app",
+    "destination_principal": f"{SPIFFE}/web",
+    "destination_app": "web",
+    "destination_version": "v1",
+    "destination_cluster": "Kubernetes",
+    "request_protocol": "tcp",
+    "connection_security_policy": "kernel_verified",
+    "source_region": "eu",
+    "source_zone": "eu-1",
+    "destination_region": "eu",
+    "destination_zone": "eu-1",
+}
+
 
 def deployed(name: str, address: str, deployment: str) -> Workload:
     return replace(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bpf.layout import Event, EventClass, EventKind, Verdict
-from bpf.percpu import MemoryLimits
+from bpf.limits import MemoryLimits
 from bpf.ringbuf import MemoryRing
 from daemon.telemetry import log_task
 from daemon.telemetry.access_log import Lines

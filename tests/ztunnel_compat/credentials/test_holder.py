@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from tests.support.waiting import until
 from tests.ztunnel_compat.ads_server import login, serving
 from tests.ztunnel_compat.credentials.ca import CLIENT, WEB, handshake, issue, new_issuer
-from tests.ztunnel_compat.helpers import until
 from ztunnel_compat.certificates import Certificate, verify_peer
 from ztunnel_compat.credentials.holder import CONCURRENT, Holder, State
 from ztunnel_compat.drivers.ca_client import CaClient

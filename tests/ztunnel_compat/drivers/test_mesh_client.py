@@ -13,8 +13,9 @@ import pytest
 from proto import workload_pb2
 from tests.support.certificates import Authority
 from tests.support.port15012 import make_port
+from tests.support.waiting import until
 from tests.ztunnel_compat.ads_server import login, policy, serving, workload
-from tests.ztunnel_compat.helpers import task_of, until
+from tests.ztunnel_compat.helpers import task_of
 from ztunnel_compat.decode import decode_address
 from ztunnel_compat.drivers import mesh_client
 from ztunnel_compat.drivers.login import Login

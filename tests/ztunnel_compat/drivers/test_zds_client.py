@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ztunnel_compat.helpers import open_descriptors, task_of, until
+from tests.support.waiting import until
+from tests.ztunnel_compat.helpers import open_descriptors, task_of
 from ztunnel_compat.drivers.seqpacket import SeqPacket, ready
 from ztunnel_compat.drivers.zds_client import ZdsClient
 from ztunnel_compat.runtime.backoff import Backoff

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.ztunnel_compat.helpers import open_descriptors, task_of, until
+from tests.support.waiting import until
+from tests.ztunnel_compat.helpers import open_descriptors, task_of
 from ztunnel_compat.drivers import zds_server
 from ztunnel_compat.drivers.seqpacket import SeqPacket
 from ztunnel_compat.drivers.zds_client import ZdsClient

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from bpf.netns import in_netns
-from tests.support.netns import netns as new_netns
+from tests.ztunnel_compat.runtime.alone import alone
 from ztunnel_compat.runtime.admin import Admin
 from ztunnel_compat.runtime.errors import ListenError
 
@@ -16,21 +13,8 @@ READY = "http://127.0.0.1:15021/healthz/ready"
 ADMIN = "http://127.0.0.1:15000"
 
 
-@contextlib.asynccontextmanager
-async def alone() -> AsyncIterator[tuple[Admin, aiohttp.ClientSession]]:
-    """An admin server and its client in a netns of their own, as is this thread."""
-    with new_netns() as netns, in_netns(netns.fd):
-        admin = Admin()
-        async with aiohttp.ClientSession() as session:
-            try:
-                await admin.start()
-                yield admin, session
-            finally:
-                await admin.close()
-
-
 async def test_ready_only_when_nothing_is_missing() -> None:
-    async with alone() as (admin, session):
+    async with alone(Admin()) as (admin, session):
         admin.unready = "no complete push yet"
         async with session.get(READY) as response:
             assert response.status == 503
@@ -43,7 +27,7 @@ async def test_ready_only_when_nothing_is_missing() -> None:
 
 
 async def test_pages_are_json_and_others_are_named() -> None:
-    async with alone() as (admin, session):
+    async with alone(Admin()) as (admin, session):
         admin.pages["/config_dump"] = lambda: {"services": {"app/web": {}}}
         async with session.get(f"{ADMIN}/config_dump") as response:
             assert response.content_type == "application/json"
@@ -54,7 +38,7 @@ async def test_pages_are_json_and_others_are_named() -> None:
 
 
 async def test_the_admin_pages_are_for_this_netns_only() -> None:
-    async with alone() as (_admin, session):
+    async with alone(Admin()) as (_admin, session):
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get("http://[::1]:15000/config_dump")
 
@@ -78,7 +62,7 @@ async def test_all_of_it_on_a_unix_socket(tmp_path: Path) -> None:
 
 
 async def test_a_port_in_use_is_said() -> None:
-    async with alone():
+    async with alone(Admin()):
         second = Admin()
         try:
             with pytest.raises(ListenError) as caught:

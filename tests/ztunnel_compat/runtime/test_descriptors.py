@@ -7,22 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sink import Sink
 from ztunnel_compat.runtime.descriptors import whole_lines, writer_to
-
-
-class Sink:
-    """Takes up to room bytes."""
-
-    def __init__(self, room: int = 1 << 30) -> None:
-        self.room = room
-        self.writes: list[bytes] = []
-
-    def __call__(self, data: bytes) -> int:
-        size = min(self.room, len(data))
-        self.room -= size
-        if size:
-            self.writes.append(data[:size])
-        return size
 
 
 def test_a_pipe_gets_whole_lines_as_long_as_it_takes_any() -> None:

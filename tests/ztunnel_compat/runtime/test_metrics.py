@@ -1,34 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
-import aiohttp
 import pytest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bpf.netns import in_netns
-from tests.support.netns import netns as new_netns
+from tests.ztunnel_compat.runtime.alone import alone
 from ztunnel_compat.runtime.errors import ListenError
 from ztunnel_compat.runtime.metrics import Families, MetricsServer
 
 URL = "http://127.0.0.1:15020"
-
-
-@contextlib.asynccontextmanager
-async def alone() -> AsyncIterator[tuple[MetricsServer, aiohttp.ClientSession]]:
-    """A server and its client in a netns of their own, as is this thread."""
-    with new_netns() as netns, in_netns(netns.fd):
-        server = MetricsServer()
-        async with aiohttp.ClientSession() as session:
-            try:
-                await server.start()
-                yield server, session
-            finally:
-                await server.close()
 
 
 def counter(name: str, series: int) -> Families:
@@ -43,7 +27,7 @@ def counter(name: str, series: int) -> Families:
 
 @pytest.mark.parametrize("path", ["/metrics", "/stats/prometheus"])
 async def test_all_sources_are_told_in_text(path: str) -> None:
-    async with alone() as (server, session):
+    async with alone(MetricsServer()) as (server, session):
 
         async def first() -> Families:
             return counter("first", 2)
@@ -62,7 +46,7 @@ async def test_all_sources_are_told_in_text(path: str) -> None:
 
 async def test_ten_thousand_series_dont_hold_the_loop() -> None:
     """The loop gets its turn while the text is made: not once, but all along."""
-    async with alone() as (server, session):
+    async with alone(MetricsServer()) as (server, session):
 
         async def many() -> Families:
             return counter("many", 10_000)
@@ -91,7 +75,7 @@ async def test_ten_thousand_series_dont_hold_the_loop() -> None:
 
 
 async def test_scrapes_take_turns() -> None:
-    async with alone() as (server, session):
+    async with alone(MetricsServer()) as (server, session):
         at_once = most = 0
 
         async def slow() -> Families:
@@ -113,7 +97,7 @@ async def test_scrapes_take_turns() -> None:
 
 
 async def test_a_taken_port_is_named() -> None:
-    async with alone():
+    async with alone(MetricsServer()):
         second = MetricsServer()
         with pytest.raises(ListenError, match="can't listen on port 15020"):
             await second.start()

@@ -19,19 +19,9 @@ from deploy.standalone.runner.resolver import Resolver
 from deploy.standalone.runner.upstream import Upstream
 from deploy.standalone.runner.zone import Zone
 from tests.deploy.standalone.runner.worlds import World, make_config, run_in, running
+from tests.support.programs import RESOLVE
 
 CONFIG = make_config("dnstest", 164)
-RESOLVE = """
-import json, socket, sys
-found = {}
-for name in sys.argv[1:]:
-    try:
-        answers = socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM)
-        found[name] = sorted({a[4][0] for a in answers})
-    except socket.gaierror as error:
-        found[name] = error.errno
-print(json.dumps(found))
-"""
 
 
 async def test_pods_resolve_by_the_systems_resolver(tmp_path: Path) -> None:

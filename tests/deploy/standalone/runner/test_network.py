@@ -32,11 +32,6 @@ while True:
     _, peer = s.recvfrom(100)
     s.sendto(socket.gethostname().encode(), peer)
 """
-ASK_HTTP = """
-import urllib.request
-for _ in range(30):
-    print(urllib.request.urlopen("http://web/").read().decode())
-"""
 #: Prints how a connect ends, and after how many seconds at most.
 CONNECT = """
 import socket, sys, time
