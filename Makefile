@@ -15,7 +15,7 @@ DEBIAN_RUN := python3 python3-venv python3-bpfcc linux-libc-dev nftables
 DEBIAN_TEST := clang-format curl iperf3 iproute2 libnginx-mod-stream nghttp2-client \
     haproxy nginx-light python3-grpcio wrk
 
-.PHONY: help setup setup-test demo up test check bench soak proto lock clean
+.PHONY: help setup setup-test demo up test check interop bench soak proto lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -43,6 +43,10 @@ test: setup-test check ## every test, on the real kernel
 soak: setup-test ## the volumes that take longer than `make test` may
 	@$(BIN)/python -m pytest tests -m soak
 
+interop: setup-test ## beside a stock ztunnel: make interop ZTUNNEL=/path/to/it
+	@test -x "$(ZTUNNEL)" || { echo "ZTUNNEL=$(ZTUNNEL): give the path of a ztunnel program" >&2; exit 2; }
+	@ZTUNNEL="$(abspath $(ZTUNNEL))" $(BIN)/python -m pytest tests/interop -m interop
+
 check: setup-test ## style, types, import contracts, generated code is current
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -52,8 +56,8 @@ check: setup-test ## style, types, import contracts, generated code is current
 	@$(BIN)/python -m tests.support.mirrors
 	@$(BIN)/python -m tests.support.generated
 
-bench: setup-test ## measure; prints a table, writes build/bench.json
-	@mkdir -p build && $(BIN)/python -m tests.bench build/bench.json
+bench: setup-test ## measure; prints a table, writes build/bench.json; ZTUNNEL=: beside one
+	@mkdir -p build && ZTUNNEL="$(ZTUNNEL)" $(BIN)/python -m tests.bench build/bench.json
 
 proto: setup-test ## regenerate code from .proto files and from bpf/include/abi.h
 	@$(BIN)/python -m tests.support.generated --write

@@ -72,6 +72,11 @@ class MeshHandle:
         return Path("/run/tandem") / self.name
 
     @property
+    def command(self) -> list[str]:
+        """The command line."""
+        return TANDEM
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment for the command line: the repository importable."""
         return os.environ | {"PYTHONPATH": str(ROOT)}
@@ -95,7 +100,7 @@ class MeshHandle:
         arguments += self.options
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*TANDEM, *arguments],
+                [*self.command, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
