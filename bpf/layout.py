@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from bpf.errors import LayoutError
 
 #: Changes when any struct or enum does.
-LAYOUT_HASH = "0a4dfe9f6aa8bb52"
+LAYOUT_HASH = "467bd34a134df791"
 
 
 def be16(name: str, value: int) -> bytes:
@@ -706,6 +706,7 @@ class GuardFlag(IntFlag):
     """Mirrors enum guard_flag."""
 
     REFUSE = 1  # its policies aren't known: nobody may connect
+    PARTED = 2  # kept for when the pod is enrolled again; nobody may, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ async def run(config: Config, peer_query: PeerQuery = peer_of) -> None:
             namespace=config.proxy.pod_namespace,
             gateway=config.gateway_name,
             network=config.network,
-            now=loop.time,
+            now=lambda: mesh.heard,
             kinds=KINDS,
             identity=str(config.identity),
         )

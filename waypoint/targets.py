@@ -7,6 +7,7 @@ kernel names it by a hash; what isn't in here is refused.
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,9 +45,13 @@ from ztunnel_compat.state import Changes, WorkloadState
 
 logger = logging.getLogger(__name__)
 
-#: An L4 engine may hear of a push later than we do: what left us stays served
-#: for so many seconds.
+#: An L4 engine may hear of a push later than we do. So many seconds in which the control
+#: plane is heard, connections to what left us go on; longer than an engine's back-off.
 GRACE = 10.0
+#: And so many, further ones are served as before: an agent that keeps crashing is away for
+#: up to 5 minutes in Kubernetes, and its kernel goes on with what it knew.
+MEMORY = 360.0
+STAYS = math.inf
 #: Under which the waypoint's own service has what holds for workloads' own addresses.
 POD_FILTERS = "inbound-pod|filters"
 POD_STREAMS = "inbound-pod|tcp"
@@ -118,8 +123,8 @@ class Targets:
     """The targets of one waypoint, by the hash the kernel has for each.
 
     namespace and gateway name the service that this waypoint is; network: whose
-    addresses clients ask for; now gives seconds, only ever growing; kinds: the filters
-    that there are; identity: the waypoint's own.
+    addresses clients ask for; now gives the seconds in which the control plane was heard;
+    kinds: the filters that there are; identity: the waypoint's own.
     """
 
     def __init__(
@@ -145,9 +150,11 @@ class Targets:
         self.by_hash: dict[int, Target] = {}
         #: Service key → hashes of its targets.
         self.by_service: dict[str, set[int]] = {}
-        #: Hash → when it is no longer served.
+        #: Hash → when it left.
         self.leaving: dict[int, float] = {}
         self.workloads: OrderedDict[int, Target] = OrderedDict()
+        #: Those that name this waypoint, or did: uid → when it left, or STAYS.
+        self.named: dict[str, float] = {}
         #: What holds for all of those.
         self.pods = Target("", 0, AppProtocol.UNKNOWN, RouteTable("", ()), {})
 
@@ -163,17 +170,39 @@ class Targets:
     def apply(self, changes: Changes) -> None:
         """Take over what changed in the state."""
         self.clusters.refresh(changes.services, changes.workloads)
-        keys = changes.services
+        keys, uids = changes.services, changes.workloads
         own = next((key for key in keys if self.is_gateway(key)), None)
         if own is not None:
             # What names this waypoint by address resolves anew.
             keys = frozenset(s.key for s in self.state.services()) | keys
+            uids = frozenset(w.uid for w in self.state.workloads()) | uids
             self.update_pods(self.state.service(own))
         for key in keys:
             self.update_service(key)
+        self.update_workloads(uids)
+
+    def update_workloads(self, uids: frozenset[str]) -> None:
+        """Take over which workloads name this waypoint now."""
+        for uid in uids:
+            workload = self.state.workload(uid)
+            if workload is None:
+                self.named.pop(uid, None)
+            elif self.is_mine(workload.waypoint, workload.namespace):
+                self.named[uid] = STAYS
+            elif self.named.get(uid) == STAYS:
+                self.named[uid] = self.now()
         for number, target in list(self.workloads.items()):
-            if target.name in changes.workloads and not self.serves_workload(target.name):
-                self.release(self.workloads.pop(number))
+            if target.name in uids:
+                self.note_leaving(number, target.name)
+                if not self.serves_workload(target.name):
+                    self.release(self.workloads.pop(number))
+
+    def note_leaving(self, number: int, uid: str) -> None:
+        """Have the target of a workload's port leave with the workload, or stay."""
+        if (left := self.named.get(uid, STAYS)) < STAYS:
+            self.leaving[number] = left
+        else:
+            self.leaving.pop(number, None)
 
     def is_gateway(self, key: str) -> bool:
         """Whether this is the key of this waypoint's own service."""
@@ -192,7 +221,7 @@ class Targets:
                 self.leaving.pop(number, None)
                 self.put(number, service, port.service_port, port.app_protocol)
         for number in self.by_service.get(key, set()) - wanted:
-            self.leaving.setdefault(number, self.now() + GRACE)
+            self.leaving.setdefault(number, self.now())
         if wanted:
             self.by_service[key] = wanted
         else:
@@ -354,23 +383,29 @@ class Targets:
             identity=self.identity,
         )
         self.workloads[number] = target
+        self.note_leaving(number, workload.uid)
         if len(self.workloads) > WORKLOAD_TARGETS:
-            self.release(self.workloads.popitem(last=False)[1])
+            oldest, dropped = self.workloads.popitem(last=False)
+            self.leaving.pop(oldest, None)
+            self.release(dropped)
         return target
 
     def serves_workload(self, uid: str) -> bool:
-        """Whether a workload names this waypoint."""
-        workload = self.state.workload(uid)
-        return workload is not None and self.is_mine(workload.waypoint, workload.namespace)
+        """Whether a workload names this waypoint, or did and a node may not know better."""
+        return uid in self.named
 
     def expire(self) -> list[int]:
-        """Drop what has been leaving for long enough; the hashes that went."""
+        """Drop what left long ago; hashes of what connections shouldn't be kept to."""
         now = self.now()
-        gone = [number for number, when in self.leaving.items() if when <= now]
-        for number in gone:
-            del self.leaving[number]
-            self.release(self.by_hash.pop(number))
-        return gone
+        over = [number for number, when in self.leaving.items() if when + GRACE <= now]
+        for number in over:
+            if self.leaving[number] + MEMORY <= now:
+                del self.leaving[number]
+                holder = self.by_hash if number in self.by_hash else self.workloads
+                self.release(holder.pop(number))
+        for uid in [uid for uid, when in self.named.items() if when + MEMORY <= now]:
+            del self.named[uid]
+        return over
 
     def plugins(self) -> set[PluginSpec]:
         """The plug-ins that any target's filters have."""

@@ -75,7 +75,7 @@ class Limits:
     stalled: float = 300.0
     #: How long a connection may wait for xDS to tell who and what it is for; and
     #: while we hear nothing from the control plane, which its node may hear again
-    #: before us: longer than the client's back-off.
+    #: before us: longer than a client's back-off and the time to connect.
     unknown: float = 5.0
     unheard: float = 20.0
     #: For the PROXY header of a tunnelled connection, which goes before everything.

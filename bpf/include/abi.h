@@ -225,6 +225,7 @@ struct guard {
 
 enum guard_flag {
 	GUARD_REFUSE = 1, /* its policies aren't known: nobody may connect */
+	GUARD_PARTED = 2, /* kept for when the pod is enrolled again; nobody may, too */
 };
 
 /*

@@ -280,7 +280,7 @@ static __always_inline int may_arrive(struct flow_key *key, const struct guard *
 {
 	struct ruling ruling = {.rule = RULE_INDEX_NONE};
 	struct arrival arrival;
-	int known = !(guard->flags & GUARD_REFUSE);
+	int known = !guard->flags;
 
 	/* Port 0 is where refused connects are sent: nobody listens there. */
 	if (key->destination_port == 0)

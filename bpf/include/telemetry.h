@@ -260,10 +260,14 @@ static __always_inline int visit_begin(struct bpf_sock_ops *ctx, const struct po
 	struct bpf_sock *sk = ctx->sk;
 	struct local_address client;
 	struct traffic *sums;
+	struct guard *guard;
 	struct visit *visit;
 
 	copy_address(client.address, key->source);
-	if (!accounted(key, 0) || !sk || guards.lookup(&client))
+	if (!accounted(key, 0) || !sk)
+		return 0;
+	guard = guards.lookup(&client);
+	if (guard && !(guard->flags & GUARD_PARTED))
 		return 0;
 	visit = visits.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!visit)

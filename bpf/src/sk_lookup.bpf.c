@@ -99,8 +99,7 @@ static __always_inline int lookup_decide(struct bpf_sk_lookup *ctx, struct flow_
 {
 	if (ctx->protocol == TRANSPORT_TCP)
 		return may_arrive(key, guard) ? SK_PASS : SK_DROP;
-	if (ctx->protocol == TRANSPORT_UDP &&
-	    (guard->policy || (guard->flags & GUARD_REFUSE)))
+	if (ctx->protocol == TRANSPORT_UDP && (guard->policy || guard->flags))
 		count(COUNTER_UDP_UNAUTHORIZED);
 	return SK_PASS;
 }

@@ -6,6 +6,7 @@ identity     who a pod is (identities); in the kernel its 64-bit hash
 chunk        1,024 rules of a set, under a number (bpf/include/abi.h)
 guard        what stands at a local address: its workload and its set's first chunk
 standing     what a workload's guards say now, and why
+parted       of a pod that left the mesh and goes on: kept for its return
 
 ``compile`` and ``vectors`` make rules of policies, ``choice`` says which set a
 workload gets, ``tables`` writes sets, ``sets`` knows which there are, ``guards`` those,

@@ -4,6 +4,10 @@ A set is written under numbers of its own, then the guards turn to it, then, aft
 grace period, the old one goes: a program that read the old number is done by then.
 Nothing is written before the first complete push: until then the kernel has what
 an earlier process left, or no guard, which refuses.
+
+A pod that leaves the mesh and goes on keeps its guards and set, marked as parted, while
+the control plane knows it: a node agent that is started in between, and hears nothing,
+can take it in again without refusing everybody.
 """
 
 from __future__ import annotations
@@ -61,7 +65,7 @@ class Keeper:
         self.policies = policies
         self.live = live
         self.sets = Sets(maps, set_chunks)
-        self.guards = Guards(maps, network)
+        self.guards = Guards(maps, network, self.forget_parted)
         self.standings = self.guards.standings()
         self.adopted = {pod.workload for pod in live()}
         self.enrolled = Enrolled()
@@ -83,6 +87,7 @@ class Keeper:
         async with self.lock:
             self.enrolled.add(key, EnrolledPod(uid, account, netns_fd))
             self.learn(account.identity(self.mesh.workload(uid)))
+            self.guards.mark(name_hash(uid), parted=False)
             if self.complete:
                 await self.settle({uid})
 
@@ -90,8 +95,8 @@ class Keeper:
         """A pod is guarded no longer; nothing must be attached to it any more."""
         async with self.lock:
             pod = self.enrolled.remove(key)
-            if pod is not None:
-                self.leave_if_gone(pod.uid)
+            if pod is not None and pod.uid not in self.enrolled.workloads:
+                self.part(name_hash(pod.uid))
 
     async def enroll_member(self, uid: str) -> None:
         """Guard a workload whose processes share the node's addresses."""
@@ -110,15 +115,24 @@ class Keeper:
             self.enrolled.remove_member(uid)
             if uid not in self.enrolled.members:
                 self.guards.leave_member(name_hash(uid))
-            self.leave_if_gone(uid)
+            if uid not in self.enrolled.workloads:
+                self.leave(name_hash(uid))
 
     async def push(self, *, policies: bool, workloads: Iterable[str]) -> None:
         """Take in what changed: any policy, or these workloads. The first one: all."""
         async with self.lock:
             first = not self.complete
             self.complete = True
-            changed = self.unsettled | set(self.all_local() if policies or first else workloads)
-            changed = {uid for uid in changed if self.local(uid)}
+            gone = {uid for uid in workloads if self.mesh.workload(uid) is None}
+            for uid in gone:
+                if not self.local(uid):
+                    self.leave(name_hash(uid))
+            changed = self.unsettled | set(
+                self.all_guarded() if policies or first else workloads
+            )
+            changed = {
+                uid for uid in changed if self.local(uid) or name_hash(uid) in self.standings
+            }
             self.unsettled = set()
             self.learn_all(changed)
             await self.settle(changed)
@@ -133,7 +147,7 @@ class Keeper:
             self.adopted = {pod.workload for pod in self.live()}
             known = self.adopted | {name_hash(uid) for uid in self.enrolled.workloads}
             for workload in self.standings.keys() - known:
-                self.leave(workload)
+                self.part(workload)
             gone = await self.sets.sweep(self.guards.named())
             if gone:
                 logger.info("deleted %d chunks of policies that nothing uses", gone)
@@ -152,13 +166,13 @@ class Keeper:
                 self.sets.delete(retired)
 
     def local(self, uid: str) -> bool:
-        """Whether a workload has a pod here."""
+        """Whether a workload has an enrolled pod here."""
         return uid in self.enrolled.workloads or name_hash(uid) in self.adopted
 
-    def all_local(self) -> set[str]:
-        """All workloads with a pod here, as far as they are known."""
-        adopted = {self.mesh.workload_by_hash(number) for number in self.adopted}
-        return set(self.enrolled.workloads) | {workload.uid for workload in adopted if workload}
+    def all_guarded(self) -> set[str]:
+        """All workloads with a pod here, enrolled or parted, as far as they are known."""
+        kept = map(self.mesh.workload_by_hash, self.adopted | self.standings.keys())
+        return set(self.enrolled.workloads) | {workload.uid for workload in kept if workload}
 
     def learn_all(self, uids: set[str]) -> None:
         """Learn the identities of pods: by enrolment, else by the control plane."""
@@ -186,11 +200,13 @@ class Keeper:
             before = self.standings.get(name)
             standing = await self.stand(workload, before)
             self.standings[name] = standing
+            local = self.local(uid)
             member = uid in self.enrolled.members
-            for error in self.guards.write(workload, standing, member=member):
+            for error in self.guards.write(workload, standing, member=member, parted=not local):
                 self.unsettled.add(uid)
                 self.report(error, f"{uid} refuses all connections")
-            if standing.reason and (before is None or standing.reason != before.reason):
+            news = before is None or standing.reason != before.reason
+            if standing.reason and news and local:
                 level = logging.INFO if standing.waiting else logging.ERROR
                 logger.log(level, "%s: %s", uid, standing.reason)
             chosen = standing.policies
@@ -214,14 +230,26 @@ class Keeper:
             return refused(f"its policies are {error}")
         except MapFullError as error:
             self.unsettled.add(workload.uid)
+            if self.local(workload.uid):
+                self.forget_parted()
             self.report(error, f"{workload.uid} keeps what it had")
             return kept(previous, str(error))
         return Standing(number, 0, choice.policies)
 
-    def leave_if_gone(self, uid: str) -> None:
-        """Delete the guards of a workload that has no pod or member here any more."""
-        if uid not in self.enrolled.workloads:
-            self.leave(name_hash(uid))
+    def part(self, workload: int) -> None:
+        """A workload, by the hash of its uid, has no enrolled pod any more."""
+        self.adopted.discard(workload)
+        if self.complete and self.mesh.workload_by_hash(workload) is None:
+            self.leave(workload)
+        else:
+            self.guards.mark(workload, parted=True)
+
+    def forget_parted(self) -> bool:
+        """Make room: delete what is kept of parted workloads; whether there was any."""
+        parted = self.guards.parted()
+        for workload in parted:
+            self.leave(workload)
+        return bool(parted)
 
     def leave(self, workload: int) -> None:
         """Delete all of a workload's guards; by the hash of its uid."""
@@ -269,7 +297,7 @@ class Keeper:
     def dump(self) -> dict[str, Any]:
         """What is in force for each enrolled workload, JSON-able."""
         found = {}
-        for uid in sorted(self.all_local()):
+        for uid in sorted(filter(self.local, self.all_guarded())):
             standing = self.standings.get(name_hash(uid), REFUSING)
             found[uid] = {
                 "policies": None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -191,6 +192,11 @@ def test_a_pod_whose_guard_is_missing_or_refuses_takes_nothing(
 ) -> None:
     assert connects(client, server, family)
     refuse(pods, server)
+    with pods.counts() as counts:
+        assert not connects(client, server, family)
+    assert counts[Counter.REFUSED_UNGUARDED] == 1
+    for key, kept in list(pods.maps.guards.items()):
+        pods.maps.guards.put(key, replace(kept, flags=GuardFlag.PARTED))
     with pods.counts() as counts:
         assert not connects(client, server, family)
     assert counts[Counter.REFUSED_UNGUARDED] == 1

@@ -18,6 +18,9 @@ from bpf.layout import (
     EventKind,
     EventReason,
     FlowFlag,
+    Guard,
+    GuardFlag,
+    LocalAddress,
     Traffic,
     TrafficKey,
     Verdict,
@@ -51,17 +54,22 @@ def mesh(mesh: Engine) -> Iterator[Engine]:
         mesh.maps.limits.allow(kind, 0)
 
 
-@pytest.fixture(params=["direct", "visit"])
+@pytest.fixture(params=["direct", "visit", "parted"])
 def key(
     request: pytest.FixtureRequest, mesh: Engine, client: Netns, server: Netns
 ) -> TrafficKey:
-    """A client of this node, and one that isn't enrolled."""
+    """A client of this node, and one that isn't enrolled, or no more."""
     mesh.enroll(server, SERVER)
     mesh.workload(server.v4)
     mesh.workload(server.v6)
     if request.param == "direct":
         mesh.enroll(client)
         return DIRECT
+    if request.param == "parted":
+        for address in (client.v4, client.v6):
+            mesh.maps.guards.put(
+                LocalAddress(packed(address)), Guard(CLIENT, flags=GuardFlag.PARTED)
+            )
     return VISIT
 
 

@@ -36,7 +36,7 @@ from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.filters.kinds import KINDS
 from waypoint.routing import DirectResponse
 from waypoint.streams import TYPE_URL as STREAMS_URL
-from waypoint.targets import GRACE, OWN, POD_FILTERS, POD_STREAMS, Target, Targets
+from waypoint.targets import GRACE, MEMORY, OWN, POD_FILTERS, POD_STREAMS, Target, Targets
 from ztunnel_compat.model import (
     AppProtocol,
     Extension,
@@ -180,7 +180,7 @@ def test_configuration_of_another_type_is_an_error() -> None:
     assert "x.Y" in rig.web().error
 
 
-def test_what_leaves_is_served_for_a_while() -> None:
+def test_what_leaves_is_served_for_as_long_as_a_node_may_not_know() -> None:
     rig = Rig()
     rig.push(service("web"))
     rig.push(service("web", mine=False))
@@ -190,6 +190,9 @@ def test_what_leaves_is_served_for_a_while() -> None:
     assert rig.targets.expire() == []
     assert rig.web()
     rig.time = GRACE
+    assert number in rig.targets.expire()
+    assert rig.web()
+    rig.time = MEMORY
     assert number in rig.targets.expire()
     assert rig.find(service("web").key, HTTP_PORT) is None
     assert rig.clusters.clusters == {}
@@ -201,7 +204,7 @@ def test_what_comes_back_stays() -> None:
     rig.push(service("web"))
     rig.push(removed=(service("web").key,))
     rig.push(service("web"))
-    rig.time = GRACE * 2
+    rig.time = MEMORY * 2
     assert rig.targets.expire() == []
     assert rig.web()
 
@@ -225,9 +228,29 @@ def test_any_port_of_a_workload_that_names_this_waypoint() -> None:
     assert [e.label for e in target.clusters[""].balance.endpoints] == ["10.96.0.9:1234"]
     assert rig.find("plain", 1234, FLOW_WAYPOINT) is None
     assert rig.find("w", 99, FLOW_WAYPOINT | FLOW_SERVICE) is None
-    rig.push(replace(workload, waypoint=None))
+    rig.push(removed=("w",))
     assert rig.find("w", 1234, FLOW_WAYPOINT) is None
     assert rig.clusters.clusters == {}
+
+
+def test_a_workload_that_leaves_is_served_as_long_as_a_service() -> None:
+    rig = Rig()
+    workload = Workload(uid="w", namespace=NAMESPACE, addresses=(VIP,), waypoint=ME)
+    asked, later = (target_hash(name_hash("w"), port) for port in (1234, 99))
+    rig.push(workload)
+    rig.find("w", 1234, FLOW_WAYPOINT)
+    rig.push(replace(workload, waypoint=None))
+    assert rig.find("w", 99, FLOW_WAYPOINT), "by a node that doesn't know yet"
+    rig.time = GRACE
+    assert set(rig.targets.expire()) == {asked, later} == set(rig.targets.leaving)
+    rig.push(workload)
+    assert rig.targets.leaving == {}
+    rig.push(replace(workload, waypoint=None))
+    rig.time += MEMORY
+    assert set(rig.targets.expire()) == {asked, later}
+    assert rig.find("w", 1234, FLOW_WAYPOINT) is None
+    assert rig.clusters.clusters == {}
+    assert rig.targets.leaving == {}
 
 
 def test_workload_targets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from deploy.standalone.control.ads.gate import Gate
@@ -79,7 +80,7 @@ async def run(config: ControlConfig) -> None:
             config.xds_address,
             config.socket,
         )
-        tasks.spawn(open_gate(gate, engine), "first statuses")
+        tasks.spawn(open_gate(gate, engine, ads.open), "first statuses")
         await tasks.wait(until_signal())
         logger.info("asked to end")
 
@@ -105,8 +106,8 @@ def quieten_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def open_gate(gate: Gate, engine: Engine) -> None:
+async def open_gate(gate: Gate, engine: Engine, open_ads: Callable[[], None]) -> None:
     """Let ADS answer once what the nodes have said is in the view."""
     await gate.wait_complete()
     await engine.settled()
-    gate.open()
+    open_ads()

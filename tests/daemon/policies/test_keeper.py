@@ -31,6 +31,7 @@ ALLOW = policy("allow", when(namespaces=(exact("app"),)))
 DENY = policy("deny", when(destination_ports=(80,)), action=Action.DENY)
 ACCOUNT = Account("app", "default")
 REFUSED = 0, GuardFlag.REFUSE
+PARTED = GuardFlag.PARTED
 
 
 class Node:
@@ -57,6 +58,10 @@ class Node:
             [r for r in resources if isinstance(r, Policy | UnusablePolicy)], removed
         )
         await self.keeper.push(policies=bool(changed), workloads=changes.workloads)
+
+    async def remove(self, name: str) -> None:
+        changes = self.mesh.apply((), (uid_of(name),))
+        await self.keeper.push(policies=False, workloads=changes.workloads)
 
     def guard(self, address: str) -> tuple[int, int] | None:
         found = self.maps.guards.get(LocalAddress(mapped(ip(address))))
@@ -115,7 +120,42 @@ async def test_guards_follow_what_the_control_plane_says(node: Node):
     assert node.guard("10.0.0.2") == (0, 0)
     await node.keeper.dismiss("key-a")
     await node.keeper.dismiss("key-a")
-    assert (node.guard("10.0.0.3"), node.guard("10.0.0.2")) == (None, (0, 0))
+    assert (node.guard("10.0.0.3"), node.guard("10.0.0.2")) == ((0, PARTED), (0, 0))
+
+
+async def test_a_pod_that_left_can_come_back_before_the_first_push(node: Node):
+    await node.enroll("a")
+    await node.push(workload("a", "10.0.0.1"), ALLOW)
+    await node.keeper.dismiss("key-a")
+    assert node.guard("10.0.0.1") == (1, PARTED)
+    await node.push(DENY)
+    assert node.guard("10.0.0.1") == (2, PARTED), "what holds for it is kept up to date"
+    assert node.keeper.dump() == {}
+
+    again = Node(node.maps)
+    await again.enroll("a")
+    assert again.guard("10.0.0.1") == (2, 0)
+    await again.keeper.dismiss("key-a")
+    assert again.guard("10.0.0.1") == (2, PARTED), "whether it exists isn't known yet"
+    await again.push(workload("a", "10.0.0.1"), ALLOW, DENY)
+    assert again.guard("10.0.0.1") == (3, PARTED)
+    await again.enroll("a")
+    assert again.guard("10.0.0.1") == (3, 0)
+    await again.keeper.dismiss("key-a")
+    await again.remove("a")
+    assert again.guard("10.0.0.1") is None
+    await again.until_chunks_are()
+    again.close()
+
+
+async def test_a_pod_that_left_and_ended_while_nobody_listened_is_forgotten(node: Node):
+    await node.enroll("a")
+    await node.push(workload("a", "10.0.0.1"))
+    await node.keeper.dismiss("key-a")
+    again = Node(node.maps)
+    await again.push(workload("b", "10.0.0.1"))
+    assert again.guard("10.0.0.1") is None
+    again.close()
 
 
 async def test_equal_sets_are_shared_and_old_ones_go(node: Node):
@@ -267,12 +307,12 @@ async def test_a_restart_keeps_what_is_in_force_until_the_first_push(node: Node)
     assert again.guard("10.0.0.2") == (2, 0), "nobody enrolled it again, but it is there"
     node.maps.pods.delete(8)
     await again.keeper.sweep()
-    assert again.guard("10.0.0.2") is None
+    assert again.guard("10.0.0.2") == (2, PARTED)
     late = policy("late", scope=PolicyScope.WORKLOAD_SELECTOR)
     await again.push(late)
     assert again.guard("10.0.0.1") == (3, 0)
     await again.keeper.sweep()
-    await again.until_chunks_are(3)
+    await again.until_chunks_are(2, 3)
     again.close()
 
 

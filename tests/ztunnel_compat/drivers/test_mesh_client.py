@@ -287,6 +287,23 @@ async def test_delays_grow_until_a_stream_answers_everything(server, client, str
     assert client.backoff.ceiling == first
 
 
+async def test_only_time_in_which_the_server_is_heard_counts(server, client, stream):
+    now = 100.0
+    client.clock = lambda: now
+    assert client.heard == 0
+    await sync(stream, workload("w1"))
+    now += 3
+    assert client.heard == 3
+    stream.end()
+    again = await server.stream()
+    await again.begin()
+    now += 50
+    assert client.heard == 3, "connected, but not a word yet"
+    await sync(again)
+    now += 1
+    assert client.heard == 4
+
+
 async def test_counters(client, stream):
     await sync(stream, workload("w1"))
     addresses, policies = client.counted(), client.counted(AUTHORIZATION_TYPE)

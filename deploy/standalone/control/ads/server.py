@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -12,11 +15,13 @@ from google.protobuf.json_format import MessageToDict
 
 from deploy.standalone.control.ads.gate import Gate
 from deploy.standalone.control.ads.node import WAYPOINT, Node
+from deploy.standalone.control.ads.order import Order
 from deploy.standalone.control.ads.session import DeltaSession
 from deploy.standalone.control.auth.guard import Guard
 from deploy.standalone.control.auth.nodeid import check_node
 from deploy.standalone.control.engine import Engine
 from deploy.standalone.control.errors import CallerError
+from deploy.standalone.control.pods import PodName
 from deploy.standalone.control.translate.resources import (
     ADDRESS_TYPE,
     AUTHORIZATION_TYPE,
@@ -27,6 +32,9 @@ from deploy.standalone.control.view import View
 from ztunnel_compat.runtime.tasks import Tasks
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between looks at what waypoints take too long for.
+LOOK_AGAIN = 1.0
 
 
 class Client:
@@ -46,6 +54,8 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
         self.gate = gate
         self.guard = guard
         self.clients: set[Client] = set()
+        self.order = Order(time.monotonic)
+        self.looking: asyncio.TimerHandle | None = None
         engine.listeners.append(self.view_changed)
 
     def view_changed(self, before: View, after: View) -> None:
@@ -59,6 +69,38 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
             client.session.changed(AUTHORIZATION_TYPE, policies)
             if names or policies:
                 client.wake.set()
+        # Before, clients have other things to wait for.
+        if self.gate.opened.is_set():
+            self.hold(plain)
+
+    def open(self) -> None:
+        """Let answers through: nodes hear of what waypoints have not heard again later."""
+        self.hold(self.engine.view.contents.ztunnel)
+        self.gate.open()
+
+    def hold(self, names: Iterable[str]) -> None:
+        """Keep from nodes what their waypoints have to take first."""
+        self.order.hold(names, self.engine.view, self.waypoint_streams())
+        self.review()
+
+    def review(self) -> None:
+        """Tell nodes of what waypoints have taken; look again while something is left."""
+        if not self.order.held:
+            return
+        if self.order.review(self.engine.view, self.waypoint_streams()):
+            for client in self.clients:
+                client.wake.set()
+        if self.looking is not None:
+            self.looking.cancel()
+        self.looking = asyncio.get_running_loop().call_later(LOOK_AGAIN, self.review)
+
+    def waypoint_streams(self) -> dict[PodName, list[DeltaSession]]:
+        """The streams of each pod that is a waypoint."""
+        found = defaultdict(list)
+        for client in self.clients:
+            if client.node.role == WAYPOINT:
+                found[client.node.namespace, client.node.pod].append(client.session)
+        return found
 
     def contents_for(self, node: Node) -> dict[str, Content]:
         """What a client may see, by type."""
@@ -101,6 +143,8 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
         for note in client.session.receive(request):
             logger.error("%s %s", client.node.id, note)
         client.wake.set()
+        if client.node.role == WAYPOINT:
+            self.review()
 
     async def send(self, client: Client, context: Any) -> None:
         """Send what is due, as long as there is a client."""
@@ -108,7 +152,9 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
         while True:
             await client.wake.wait()
             client.wake.clear()
-            for response in client.session.responses(self.contents_for(client.node)):
+            later = {} if client.node.role == WAYPOINT else {ADDRESS_TYPE: self.order.held}
+            contents = self.contents_for(client.node)
+            for response in client.session.responses(contents, later):
                 response.control_plane.identifier = "tandem"
                 try:
                     await context.write(response)

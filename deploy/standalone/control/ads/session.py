@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
@@ -18,6 +19,7 @@ from deploy.standalone.control.translate.resources import TYPES, Content
 WILDCARD = "*"
 #: Names that a client may subscribe to, of each type; further ones are refused.
 MAX_NAMES = 100_000
+NOTHING: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -140,25 +142,46 @@ class DeltaSession:
         else:
             subscription.due.update(subscription.names.intersection(names))
 
-    def responses(self, contents: Mapping[str, Content]) -> list[Any]:
-        """The DeltaDiscoveryResponses that are due now. contents: by type."""
+    def has(self, url: str, name: str, version: str) -> bool:
+        """Whether the client has said that it has taken this version of a resource."""
+        subscription = self.subscriptions.get(url)
+        return (
+            subscription is not None
+            and not subscription.awaiting
+            and subscription.held.get(name) == version
+        )
+
+    def responses(
+        self, contents: Mapping[str, Content], later: Mapping[str, Collection[str]] = NOTHING
+    ) -> list[Any]:
+        """The DeltaDiscoveryResponses that are due now. contents: by type.
+
+        later: by type, names whose content isn't for this client yet; they stay due.
+        """
         found = []
         for url, subscription in self.subscriptions.items():
-            response = self.respond(url, subscription, contents.get(url, {}))
+            content, kept = contents.get(url, {}), later.get(url, ())
+            response = self.respond(url, subscription, content, kept)
             if response is not None:
                 found.append(response)
         return found
 
     @staticmethod
-    def respond(url: str, subscription: Subscription, content: Content) -> Any | None:
+    def respond(
+        url: str, subscription: Subscription, content: Content, later: Collection[str]
+    ) -> Any | None:
         """The response that a subscription is due, or None."""
         if subscription.awaiting:
             return None
         names = subscription.due
         if subscription.everything:
             names = names | content.keys() | subscription.held.keys()
+        kept = names.intersection(later) & content.keys()
+        if kept and subscription.owes and not subscription.held:
+            # A client that has nothing takes what it isn't told of for gone.
+            return None
         response = DeltaDiscoveryResponse(type_url=url)
-        for name in sorted(names):
+        for name in sorted(names - kept):
             resource = content.get(name) if subscription.wants(name) else None
             if resource is None:
                 if name in subscription.held or name in subscription.asked:
@@ -167,8 +190,8 @@ class DeltaSession:
             elif subscription.held.get(name) != resource.version:
                 subscription.held[name] = resource.version
                 response.resources.append(resource.message)
-        subscription.due = set()
-        subscription.asked = set()
+        subscription.due = kept
+        subscription.asked &= kept
         subscription.everything = False
         if not subscription.owes and not response.resources and not response.removed_resources:
             return None

@@ -25,12 +25,14 @@ TYPES = (ADDRESS_TYPE, AUTHORIZATION_TYPE)
 class Resource:
     """A resource, ready to be sent. message: a discovery Resource, never changed.
 
-    version: ours; policies are sent without one, as istiod does.
+    version: ours; policies are sent without one, as istiod does. waypoint: where
+    connections to it go first, by its Service's namespace and name.
     """
 
     name: str
     version: str
     message: Any = field(compare=False, repr=False)
+    waypoint: tuple[str, str] | None = None
 
     @property
     def value(self) -> bytes:
@@ -59,7 +61,16 @@ def pack(name: str, address: pb.Address) -> Resource:
     message = discovery_pb2.Resource(
         name=name, version=version, resource=AnyMessage(type_url=ADDRESS_TYPE, value=value)
     )
-    return Resource(name, version, message)
+    return Resource(name, version, message, waypoint_of(address))
+
+
+def waypoint_of(address: pb.Address) -> tuple[str, str] | None:
+    """Namespace and name of the waypoint's Service that an Address names."""
+    holder = address.service if address.HasField("service") else address.workload
+    if not holder.HasField("waypoint"):
+        return None
+    named = holder.waypoint.hostname
+    return named.namespace, named.hostname.partition(".")[0]
 
 
 def pack_policy(name: str, policy: authorization_pb2.Authorization) -> Resource:

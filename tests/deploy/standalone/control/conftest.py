@@ -26,6 +26,7 @@ from deploy.standalone.control.ca.authority import Authority, CaSettings
 from deploy.standalone.control.ca.service import CertificateService
 from deploy.standalone.control.engine import Engine
 from deploy.standalone.control.files import ManifestFiles
+from deploy.standalone.control.pods import DesiredPod
 from deploy.standalone.control.server import serve
 from deploy.standalone.control.state import StateStore
 from deploy.standalone.control.translate.resources import ADDRESS_TYPE
@@ -149,10 +150,20 @@ class Control:
 
     def token(self, node: str = DAEMON) -> str:
         """The token of node1's agent, or of the waypoint's pod."""
-        if node != WAYPOINT:
+        if not node.startswith("waypoint~"):
             return self.desk.for_agent("node1").token
-        (pod,) = [p.pod for p in self.engine.view.pods.values() if p.pod.gateway]
+        pod = self.waypoint_pod()
         return self.desk.for_pod(*pod.full_name, pod.uid).token
+
+    def waypoint_pod(self) -> DesiredPod:
+        """The waypoint's only pod."""
+        (pod,) = [p.pod for p in self.engine.view.pods.values() if p.pod.gateway]
+        return pod
+
+    def waypoint(self) -> Stream:
+        """A stream of that pod."""
+        pod = self.waypoint_pod()
+        return self.stream(f"waypoint~10.244.1.9~{pod.name}.shop~shop.svc.cluster.local")
 
     def stream(self, node: str = DAEMON, token: str = "") -> Stream:
         stub = ads_pb2_grpc.AggregatedDiscoveryServiceStub(self.channel)

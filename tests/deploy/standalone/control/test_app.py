@@ -186,7 +186,7 @@ async def test_the_gate_opens_when_what_was_reported_is_in_the_view(tmp_path: Pa
     gate = Gate(SETTINGS.nodes)
     gate.synced("node1")
     engine.touch()
-    opening = asyncio.ensure_future(open_gate(gate, engine))
+    opening = asyncio.ensure_future(open_gate(gate, engine, gate.open))
     await asyncio.wait_for(gate.complete.wait(), SECONDS)
     await asyncio.sleep(0)
     assert not gate.opened.is_set()

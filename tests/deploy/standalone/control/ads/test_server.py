@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from deploy.standalone.control.ads import order, server
 from deploy.standalone.control.translate.resources import AUTHORIZATION_TYPE
 from tests.deploy.standalone.control.conftest import DAEMON, WAYPOINT, Control
 from tests.deploy.standalone.control.helpers import (
@@ -26,6 +27,8 @@ from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import Changes, WorkloadState
 
 WEB = "shop/web.shop.svc.cluster.local"
+BEHIND = "shop/behind.shop.svc.cluster.local"
+PLAIN = "plain/plain.plain.svc.cluster.local"
 MESH = (AMBIENT, GATEWAY, service("web"), deployment("web"))
 RULE = "- backendRefs: [{name: web, port: 80}]"
 
@@ -45,9 +48,8 @@ async def test_a_mesh_reaches_a_client_and_then_what_changes(control: Control) -
     assert WEB in names
     assert len(names) == 4
     assert removed == []
-    control.write(documents(*MESH).replace("targetPort: 8080", "targetPort: 9090"))
-    names, _ = await stream.names()
-    assert names[-1] == WEB
+    control.write(documents(*MESH, service("later", "plain")))
+    assert await stream.names() == (["plain/later.plain.svc.cluster.local"], [])
     control.write(documents(*MESH[:2], deployment("web")))
     _, removed = await stream.names()
     assert WEB in removed
@@ -55,15 +57,69 @@ async def test_a_mesh_reaches_a_client_and_then_what_changes(control: Control) -
 
 async def test_a_route_edit_reaches_waypoints_only(control: Control) -> None:
     await ready_mesh(control, *MESH)
-    daemon, waypoint = control.stream(), control.stream(WAYPOINT)
+    daemon, waypoint = control.stream(), control.waypoint()
     for stream in (daemon, waypoint):
         await stream.send()
         await stream.receive()
     control.write(documents(*MESH, route(RULE)))
     assert await waypoint.names() == ([WEB], [])
     control.write(documents(*MESH, route(RULE), service("later")))
-    names, _ = await daemon.names()
-    assert names == ["shop/later.shop.svc.cluster.local"]
+    assert await waypoint.names() == (["shop/later.shop.svc.cluster.local"], [])
+    assert await daemon.names() == (["shop/later.shop.svc.cluster.local"], [])
+
+
+async def test_a_waypoint_hears_of_what_it_serves_before_nodes_do(control: Control) -> None:
+    await ready_mesh(control, *MESH)
+    daemon, waypoint = control.stream(), control.waypoint()
+    for stream in (daemon, waypoint):
+        await stream.send()
+        await stream.receive()
+    both = service("behind"), service("plain", "plain")
+    control.write(documents(*MESH, *both))
+    pushed = await waypoint.receive(ack=False)
+    assert {r.name for r in pushed.resources} == {BEHIND, PLAIN}
+    assert await daemon.names() == ([PLAIN], [])
+    await waypoint.send(pushed.type_url, response_nonce=pushed.nonce)
+    assert await daemon.names() == ([BEHIND], [])
+
+
+async def test_after_a_restart_too(control: Control) -> None:
+    control.write(documents(*MESH))
+    await control.until(lambda view: len(view.pods) == 2)
+    await control.report()
+    control.ads.open()
+    fresh, known, outdated, waypoint = [
+        *(control.stream() for _ in range(3)),
+        control.waypoint(),
+    ]
+    versions = {n: r.version for n, r in control.engine.view.contents.ztunnel.items()}
+    await fresh.send()
+    await known.send(initial_resource_versions=versions)
+    await outdated.send(initial_resource_versions=versions | {WEB: "older"})
+    assert await known.names() == ([], []), "to whom nothing is new"
+    assert await outdated.names() == ([], []), "and who goes on with what it has"
+    waiting = asyncio.ensure_future(fresh.names())
+    await waypoint.send()
+    pushed = await waypoint.receive(ack=False)
+    assert not waiting.done(), "what it isn't told of would be gone for it"
+    await waypoint.send(pushed.type_url, response_nonce=pushed.nonce)
+    assert await outdated.names() == ([WEB], [])
+    assert len((await waiting)[0]) == 4
+
+
+async def test_a_waypoint_that_stays_away_does_not_keep_nodes_waiting(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "PATIENCE", 0.2)
+    monkeypatch.setattr(server, "LOOK_AGAIN", 0.1)
+    control.write(documents(*MESH))
+    await control.until(lambda view: len(view.pods) == 2)
+    await control.report()
+    control.ads.open()
+    stream = control.stream()
+    await stream.send()
+    names, _ = await stream.names()
+    assert WEB in names
 
 
 async def test_answers_wait_for_the_gate(control: Control) -> None:
