@@ -206,7 +206,7 @@ class Cluster:
         """Other settings from now on; counts and ejections stay."""
         if settings == self.settings:
             return
-        checks_differ = settings.health != self.settings.health
+        checks_differ = settings.checks != self.settings.checks
         self.settings = settings
         self.speak(http2=self.speaks)
         self.breakers.adjust(settings.breakers)
@@ -218,23 +218,24 @@ class Cluster:
 
     def watch(self, member: Member) -> None:
         """Check a member from now on, or no longer."""
-        health = self.settings.health
-        member.checked = Checked(health, self.now(), self.drawn()) if health else None
-
-    def check(self, member: Member, result: Result) -> bool:
-        """Take in what a check of a member came to; whether its health is another now."""
-        health = self.settings.health
-        if health is None or member.checked is None or not member.users:
-            return False
         now = self.now()
-        changed = member.checked.result(health, result, now, self.drawn(), traffic=self.traffic)
-        if result is Result.GOOD:
+        member.checks = tuple(
+            Checked(settings, now, self.drawn()) for settings in self.settings.checks
+        )
+
+    def check(self, member: Member, checked: Checked, result: Result) -> None:
+        """Take in what a check of a member came to, unless it is checked otherwise by now."""
+        if checked not in member.checks or not member.users:
+            return
+        now = self.now()
+        before = member.passes
+        checked.result(result, now, self.drawn(), traffic=self.traffic)
+        if result is Result.GOOD and member.passes:
             self.outliers.checked_healthy(member.monitor)
-        if changed:
-            if member.checked.healthy:
+        if member.passes is not before:
+            if member.passes:
                 member.since = now
             self.changed()
-        return changed
 
     def place(
         self,

@@ -91,7 +91,8 @@ class ClusterSettings:
     """A cluster's; the defaults are Istio's, for clusters that nobody says anything of.
 
     connect_timeout: seconds. subset: labels that endpoints must have. locality: whom to
-    prefer by where they are, beside the service's own preference.
+    prefer by where they are, beside the service's own preference. checks: of every
+    endpoint, all of which must be well.
     """
 
     policy: Policy = LEAST_REQUEST
@@ -99,7 +100,7 @@ class ClusterSettings:
     locality: LocalitySetting | None = None
     outlier: OutlierSettings | None = None
     breakers: BreakerSettings = UNBROKEN
-    health: HealthCheck | None = None
+    checks: tuple[HealthCheck, ...] = ()
     connect_timeout: float = 10.0
     http: HttpSettings = PLAIN
     keepalive: Keepalive | None = None

@@ -38,10 +38,10 @@ from waypoint.resilience.replay import Replay
 from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
 from waypoint.routing import Forward
-from waypoint.routing.session import reminder
+from waypoint.routing.session import renewed
 from waypoint.settling import leave, settle, stop_waiting
 from waypoint.shadow import Shadow
-from waypoint.timeouts import expired, start_timer, stop_timers, watch
+from waypoint.timeouts import await_body, expired, start_timer, stop_timers, watch
 from waypoint.worker import Worker
 from ztunnel_compat.h2.connection import ErrorCode
 
@@ -163,6 +163,8 @@ class Exchange:
         if plan.gate is None:
             self.go()
             return
+        if not complete:
+            await_body(self)
         self.passage = Passage(self, plan.gate)
         if self.passage.run():
             self.passed()
@@ -215,13 +217,17 @@ class Exchange:
             return
         action = route.action
         assert isinstance(action, Forward)
-        limit = plan.deadline if action.stream_limit is None else action.stream_limit
+        limit = plan.deadline
+        if action.stream_limit and (limit is None or action.stream_limit < limit):
+            limit = action.stream_limit
         if limit is not None:
             self.deadline = self.worker.loop.call_later(limit, expired, self)
         if action.idle_timeout:
             watch(self, action.idle_timeout)
         if complete:
             start_timer(self)
+        elif action.request_timeout is not None:
+            await_body(self)
         if self.policy is not None and (first or not complete):
             self.kept = Replay(self.worker.replays)
             self.kept.add(first)
@@ -398,13 +404,15 @@ class Exchange:
         return altered(head, response)
 
     def remind(self) -> None:
-        """Have the client remember its endpoint, where that is another than before."""
+        """Have the client remember its endpoint, where it doesn't already."""
         action = self.plan.route.action if self.plan.route is not None else None
         endpoint = self.endpoint
-        if endpoint is None or endpoint.label == self.session:
+        if endpoint is None or not isinstance(action, Forward) or action.session is None:
             return
-        if isinstance(action, Forward) and action.session is not None:
-            self.more = (*self.more, reminder(action.session, endpoint.label, time.time()))
+        request = self.plan.head.request
+        note = renewed(request, action.session, endpoint.label, time.time())
+        if note is not None:
+            self.more = (*self.more, note)
 
     def respond_whole(self, head: ResponseHead, data: bytes, length: int) -> None:
         """A whole response: data, of which the head is the first length bytes."""

@@ -13,6 +13,7 @@ from waypoint.clusters import Cluster, Clusters
 from waypoint.http2.probe import status_of
 from waypoint.member import Member
 from waypoint.resilience.health import (
+    Checked,
     GrpcCheck,
     HealthCheck,
     HttpCheck,
@@ -40,20 +41,19 @@ class HealthDriver:
         """Called about once a second: start what is due."""
         now = self.clusters.now()
         for cluster in self.clusters.clusters.values():
-            health = cluster.settings.health
-            if health is None:
+            if not cluster.settings.checks:
                 continue
             for member in cluster.members.values():
-                if member.checked is not None and member.checked.begin(now):
-                    self.tasks.spawn(run_check(cluster, member, health), "health check")
+                for checked in member.checks:
+                    if checked.begin(now):
+                        self.tasks.spawn(run_check(cluster, member, checked), "health check")
 
 
-async def run_check(cluster: Cluster, member: Member, health: HealthCheck) -> None:
-    """Check a member and tell its cluster, unless it is checked otherwise by then."""
-    checked = member.checked
+async def run_check(cluster: Cluster, member: Member, checked: Checked) -> None:
+    """Check a member and tell its cluster."""
+    health = checked.settings
     result = await probe(health, member.host, health.port or member.port, cluster.hostname)
-    if member.checked is checked:
-        cluster.check(member, result)
+    cluster.check(member, checked, result)
 
 
 async def probe(health: HealthCheck, host: str, port: int, name: str) -> Result:

@@ -17,12 +17,12 @@ class Member(Endpoint):
     """One of a cluster's endpoints. Clusters share none, since they may differ in
     everything that connections are made by, and in who is ejected.
 
-    active: requests that it has now; since: when it began to take requests; checked:
-    what active checks say, None: there are none. workload: what it is the address of.
+    active: requests that it has now; since: when it began to take requests; checks: what
+    each of the active checks says. workload: what it is the address of.
     """
 
     __slots__ = (
-        "active", "checked", "cluster", "locality", "monitor", "priority", "since", "weight",
+        "active", "checks", "cluster", "locality", "monitor", "priority", "since", "weight",
         "workload",
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ class Member(Endpoint):
         self.active = 0
         self.since: float | None = since
         self.monitor = Monitor(self.label)
-        self.checked: Checked | None = None
+        self.checks: tuple[Checked, ...] = ()
         self.workload: Workload | None = None
 
     @property
@@ -46,8 +46,13 @@ class Member(Endpoint):
 
     @property
     def healthy(self) -> bool:
-        """Whether it may have requests; until a first check was good, it may not."""
-        return not self.ejected and (self.checked is None or self.checked.healthy is True)
+        """Whether it may have requests."""
+        return not self.ejected and self.passes
+
+    @property
+    def passes(self) -> bool:
+        """Whether all active checks find it well; until each was good once, they don't."""
+        return all(check.healthy for check in self.checks)
 
     def begin(self) -> None:
         """It has one more request."""
@@ -78,4 +83,5 @@ class Member(Endpoint):
             "priority": self.priority,
             "healthy": self.healthy,
             "ejected": self.ejected,
+            "checks": [check.healthy for check in self.checks],
         }

@@ -1,16 +1,20 @@
-"""Where connections go that aren't HTTP: by the server's name that TLS asks for.
+"""Where connections go that aren't HTTP: by who makes them, and the name that TLS asks for.
 
 Envoy's filter chains: an exact name before the longest ``*.suffix`` before chains that
-ask for none. A connection that no chain takes is closed.
+ask for none. Chains may be for some namespaces' connections, by the metadata
+``tandem.io/source: {namespaces: [...]}``; those decide alone for them. A connection that no
+chain takes is closed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from google.protobuf.struct_pb2 import ListValue
 
 from waypoint.decode.fields import only, parsed
 from waypoint.errors import RouteError
@@ -25,6 +29,12 @@ TYPE_URL = "type.googleapis.com/envoy.config.listener.v3.Listener"
 RBAC_URL = "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
 #: Bytes have none.
 NO_REQUEST = Request(b"", b"", b"", b"", ())
+
+#: In the place of a namespace, and of a server's name.
+EVERYONE = ""
+DEFAULT = ""
+#: Metadata of chains that are for some namespaces' connections.
+SOURCE = "tandem.io/source"
 
 #: What may be set, per message.
 LISTENER = {"name", "filter_chains", "stat_prefix", "metadata"}
@@ -54,7 +64,7 @@ class StreamChain(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StreamTable:
+class Names:
     """Chains by the names that they take; suffixes with their dot, longest first."""
 
     exact: dict[str, StreamChain]
@@ -77,6 +87,26 @@ class StreamTable:
         chains = [*self.exact.values(), *(chain for _, chain in self.suffixes)]
         return chains + ([self.default] if self.default is not None else [])
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamTable:
+    """Chains for everyone, and for namespaces that have their own."""
+
+    everyone: Names
+    namespaces: Mapping[str, Names] = field(default_factory=dict)
+
+    def find(self, name: str, namespace: str) -> StreamChain | None:
+        """The chain for a server's name, as Names has it, and for the namespace that the
+        client was proven to be of, empty when that isn't known.
+        """
+        return self.namespaces.get(namespace, self.everyone).find(name)
+
+    @property
+    def chains(self) -> list[StreamChain]:
+        """All of them."""
+        groups = (self.everyone, *self.namespaces.values())
+        return [chain for names in groups for chain in names.chains]
+
     @property
     def guarded(self) -> bool:
         """Whether no connection passes without being asked about."""
@@ -89,33 +119,60 @@ class StreamTable:
 
 
 #: What applies to chains that can't be honoured and have no predecessor.
-CLOSED = StreamTable({}, (), None)
+CLOSED = StreamTable(Names({}, (), None))
 
 
 def decode_streams(value: bytes) -> StreamTable:
     """A Listener's bytes as a table; raises RouteError naming what can't be honoured."""
     message = parsed(listener_pb2.Listener, value)
     only(message, LISTENER, "")
-    named: dict[str, StreamChain] = {}
-    default: StreamChain | None = None
+    found: dict[str, dict[str, StreamChain]] = {EVERYONE: {}}
     for index, chain in enumerate(message.filter_chains):
         at = f"filter_chains[{index}]."
         only(chain, CHAIN, at)
         only(chain.filter_chain_match, MATCH, f"{at}filter_chain_match.")
         action = StreamChain(proxy_of(chain, at), access_of(chain, at))
         names = [name.lower() for name in chain.filter_chain_match.server_names]
-        if not names:
-            if default is not None:
-                raise RouteError(f"{at}filter_chain_match: a second chain without names")
-            default = action
-        for name in names:
-            if name in named or "*" in name.removeprefix("*."):
-                raise RouteError(f"{at}filter_chain_match.server_names: {name!r}")
-            named[name] = action
+        for namespace in namespaces_of(chain, at):
+            put(found.setdefault(namespace, {}), names, action, at)
+    everyone = found.pop(EVERYONE)
+    return StreamTable(indexed(everyone), {key: indexed(own) for key, own in found.items()})
+
+
+def put(named: dict[str, StreamChain], names: list[str], action: StreamChain, at: str) -> None:
+    """Add a chain by its names, or as the one that needs none; raises RouteError."""
+    if not names:
+        if DEFAULT in named:
+            raise RouteError(f"{at}filter_chain_match: a second chain without names")
+        named[DEFAULT] = action
+    for name in names:
+        if not name or name in named or "*" in name.removeprefix("*."):
+            raise RouteError(f"{at}filter_chain_match.server_names: {name!r}")
+        named[name] = action
+
+
+def indexed(named: dict[str, StreamChain]) -> Names:
+    """Chains by their names, to be found."""
+    default = named.pop(DEFAULT, None)
     exact = {name: action for name, action in named.items() if name[:1] != "*"}
     wild = [(name[1:], action) for name, action in named.items() if name[:1] == "*"]
     wild.sort(key=lambda pair: -len(pair[0]))
-    return StreamTable(exact, tuple(wild), default)
+    return Names(exact, tuple(wild), default)
+
+
+def namespaces_of(chain: listener_pb2.FilterChain, at: str) -> tuple[str, ...]:
+    """Whose connections a chain is for; raises RouteError for what says so wrongly."""
+    source = chain.metadata.filter_metadata.get(SOURCE)
+    if source is None:
+        return (EVERYONE,)
+    values = dict(source.items())
+    names = values.get("namespaces")
+    items = list(names) if isinstance(names, ListValue) else []
+    found = [item for item in items if isinstance(item, str) and item]
+    if not found or found != items or len(values) > 1:
+        shown = " ".join(str(source).split())
+        raise RouteError(f"{at}metadata[{SOURCE}]: {shown} isn't a list of namespaces")
+    return tuple(dict.fromkeys(found))
 
 
 def access_of(chain: listener_pb2.FilterChain, at: str) -> tuple[Settings, ...]:

@@ -27,9 +27,11 @@ from waypoint.filters.registry import NO_KINDS, Kinds
 from waypoint.routing import (
     Forward,
     RouteTable,
+    Source,
     WeightedCluster,
     default_table,
 )
+from waypoint.routing.defaults import with_defaults
 from waypoint.streams import StreamChain, StreamTable
 from ztunnel_compat.model import (
     AppProtocol,
@@ -107,12 +109,12 @@ class Target:
         """
         return not self.takes_bytes or (self.source is not None and self.streams is None)
 
-    def stream_chain(self, name: str) -> StreamChain | None:
+    def stream_chain(self, name: str, source: Source) -> StreamChain | None:
         """What applies to bytes that aren't HTTP, or None: nothing, they go nowhere.
 
         name: of the server that TLS asks for, or empty.
         """
-        return OWN if self.streams is None else self.streams.find(name)
+        return OWN if self.streams is None else self.streams.find(name, source.namespace)
 
     def stream_cluster(self, chain: StreamChain, drawn: float) -> Cluster:
         """Where they go, then. drawn: from [0, 1)."""
@@ -253,6 +255,7 @@ class Targets:
         chain, filter_error = compile_filters(filter_source, old, self.kinds)
         if filter_error:
             logger.error("filters %s of %s: %s", filters_name, service.key, filter_error)
+        table = with_defaults(table, chain.defaults)
         self.by_hash[number] = Target(
             name=service.key,
             port=port,
@@ -378,7 +381,7 @@ class Targets:
             self.pods,
             name=workload.uid,
             port=port,
-            table=default_table(name),
+            table=with_defaults(default_table(name), self.pods.chain.defaults),
             clusters=own | {n: self.clusters.use(workload.namespace, n) for n in asked},
             identity=self.identity,
         )

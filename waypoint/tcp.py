@@ -175,7 +175,7 @@ class Relay:
             self.worker.stats.refuse("not_http")
             self.refuse("not_http")
             return
-        chain = target.stream_chain(self.name)
+        chain = target.stream_chain(self.name, self.caller.source)
         if chain is not None:
             refusal, _ = decided(self.caller, chain, self.name)
             if refusal is not None:
@@ -359,7 +359,7 @@ def relay_to(
 
     name: of the server that TLS asks for.
     """
-    chain = target.stream_chain(name)
+    chain = target.stream_chain(name, caller.source)
     if chain is None:
         worker.stats.refuse("no_route")
         reset(transport)

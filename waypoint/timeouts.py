@@ -14,8 +14,29 @@ if TYPE_CHECKING:
     from waypoint.exchange import Exchange
 
 
+def await_body(exchange: Exchange) -> None:
+    """The whole request must have come in the time that its route gives for that."""
+    action = exchange.plan.route.action if exchange.plan.route is not None else None
+    if not isinstance(action, Forward) or action.request_timeout is None:
+        return
+    if exchange.timer is None:
+        exchange.timer = exchange.worker.loop.call_later(
+            action.request_timeout, too_slow, exchange
+        )
+
+
+def too_slow(exchange: Exchange) -> None:
+    """The request isn't whole yet; where its answer has begun, it may take its time."""
+    exchange.timer = None
+    if not exchange.complete and not exchange.responded:
+        exchange.answer(408, "-", "request_overall_timeout", b"request timeout")
+
+
 def start_timer(exchange: Exchange) -> None:
     """The route's timeout runs from the end of the request, retries included."""
+    if exchange.timer is not None:
+        exchange.timer.cancel()
+        exchange.timer = None
     action = exchange.plan.route.action if exchange.plan.route is not None else None
     if not isinstance(action, Forward) or action.timeout is None or exchange.over:
         return
@@ -50,15 +71,18 @@ def timed_out(exchange: Exchange) -> None:
 
 
 def expired(exchange: Exchange) -> None:
-    """The gRPC caller's own deadline: it waits no longer, nor should the endpoint."""
+    """As long as it may last, by its route or by the gRPC caller, who waits no longer."""
     exchange.deadline = None
     if exchange.responded:
         exchange.cut("-", "max_duration_timeout", ErrorCode.CANCEL)
     else:
         exchange.answer(
-            408, "-", "max_duration_timeout", b"downstream duration timeout",
+            504 if exchange.complete else 408,
+            "-",
+            "max_duration_timeout",
+            b"downstream duration timeout",
             grpc=replies.DEADLINE_EXCEEDED,
-        )  # fmt: skip
+        )
 
 
 def idle_too_long(exchange: Exchange) -> None:

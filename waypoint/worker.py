@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from waypoint.downstream import Downstream
     from waypoint.filters.jwt.keeper import Keeper
     from waypoint.http2.downstream import Http2Downstream
+    from waypoint.http2.grpc import GrpcExchange
     from waypoint.http2.wire import Wire
     from waypoint.tcp import Relay
 
@@ -134,6 +135,7 @@ class Worker:
     __slots__ = (
         "active",
         "buckets",
+        "calls",
         "clock",
         "connect",
         "dirty",
@@ -199,6 +201,8 @@ class Worker:
         #: Connections with something to write at the end of this turn.
         self.dirty: list[Wire] = []
         self.relays: set[Relay] = set()
+        #: gRPC's requests under way, whose messages count while they last.
+        self.calls: set[GrpcExchange] = set()
         self.draining = False
         #: When it was last looked what metrics may forget.
         self.tidied = loop.time()

@@ -49,6 +49,7 @@ MANIFESTS = {
         two_ports("echo", "app: echo"),
         two_ports("echo-v1", "version: v1"),
         two_ports("echo-v2", "version: v2"),
+        service("raw", 90, 8080, namespace=NS, selector="app: echo", port_name="tcp"),
         idle("client", NS),
         idle("client", "consumer"),
     ),
@@ -477,6 +478,16 @@ def test_ports(mesh: MeshHandle) -> None:
     ])  # fmt: skip
 
 
+def grant(kind: str) -> str:
+    """Routes of the client's namespace may name the services."""
+    return (
+        "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n"
+        f"  name: consumers\n  namespace: {NS}\nspec:\n  from:\n"
+        f"  - group: gateway.networking.k8s.io\n    kind: {kind}\n    namespace: consumer\n"
+        "  to:\n  - group: ''\n    kind: Service\n"
+    )
+
+
 def test_consumer_route(mesh: MeshHandle) -> None:
     """A route of a client's namespace is for that namespace's requests alone."""
     rules = rule("", backend("echo-v1").replace("echo-v1", f"echo-v1\n    namespace: {NS}"),
@@ -484,12 +495,22 @@ def test_consumer_route(mesh: MeshHandle) -> None:
     text = route("consumer", "echo", rules, "consumer").replace(
         "    name: echo\n", f"    name: echo\n    namespace: {NS}\n", 1
     )
-    grant = (
-        "apiVersion: gateway.networking.k8s.io/v1beta1\nkind: ReferenceGrant\nmetadata:\n"
-        f"  name: consumers\n  namespace: {NS}\nspec:\n  from:\n"
-        "  - group: gateway.networking.k8s.io\n    kind: HTTPRoute\n    namespace: consumer\n"
-        "  to:\n  - group: ''\n    kind: Service\n"
-    )
     mine = [Ask(name="echo-v1", answer={"x-marked": "consumer"})] * 5
-    agree(mesh, documents(text, grant), mine, "consumer")
+    agree(mesh, documents(text, grant("HTTPRoute")), mine, "consumer")
     assert faults(mesh, [Ask(name="echo-", answer={"x-marked": None})] * 5) == []
+
+
+def test_consumer_route_for_bytes(mesh: MeshHandle) -> None:
+    """The same of a TCPRoute: each connection goes by whose it was proven to be."""
+    rules = rule("", backend("echo-v1").replace("echo-v1", f"echo-v1\n    namespace: {NS}"))
+    text = route("consumer", "raw", rules, "consumer").replace(
+        "    name: raw\n", f"    name: raw\n    namespace: {NS}\n", 1
+    )
+    text = text.replace("kind: HTTPRoute", "kind: TCPRoute").replace(
+        ".io/v1\n", ".io/v1alpha2\n"
+    )
+    asks = [Ask(host="raw", port=90, name="echo-v1")] * 10
+    agree(mesh, documents(text, grant("TCPRoute")), asks, "consumer")
+    others = [Ask(host="raw", port=90, name="echo-")] * 40
+    seen = {one["body"]["name"] for one in answers(mesh, others)}
+    assert seen == {"echo-v1", "echo-v2"}

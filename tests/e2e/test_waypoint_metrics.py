@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.manifests import documents, gateway, idle, namespace, pod, route, service
+from tests.e2e.manifests import (
+    PROGRAMS,
+    documents,
+    gateway,
+    idle,
+    namespace,
+    pod,
+    route,
+    service,
+)
 from tests.support.mesh import MeshHandle, eventually
 
 NS = "shop"
@@ -23,6 +35,11 @@ MANIFESTS = {
             "  backendRefs:\n  - name: web\n    port: 80\n",
             NS,
         ),
+        # The mesh's own Python, which has gRPC.
+        pod("says", "grpc_echo.py", "8080", namespace=NS, port=8080).replace(
+            "/usr/bin/python3", sys.executable
+        ),
+        service("says", 80, 8080, namespace=NS, port_name="grpc"),
         idle("client", NS, account="buyer"),
     )
 }
@@ -108,6 +125,23 @@ def test_requests_and_connections_by_name(mesh: MeshHandle) -> None:
             if each["destination_service_name"] == "raw"
         )
         assert number >= 1, name
+
+
+def test_grpc_messages_by_name(mesh: MeshHandle) -> None:
+    calls = json.dumps([{"method": "/shop.Echo/Say", "times": 5}])
+    place = f"says.{NS}.svc.cluster.local:80"
+    done = mesh.run(
+        "client", sys.executable, str(PROGRAMS / "grpc_ask.py"), place, calls, namespace=NS
+    )
+    assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == ["says"] * 5
+    found = samples(mesh)
+    for name in ("istio_request_messages_total", "istio_response_messages_total"):
+        ((labels, value),) = found[name]
+        assert value == 5
+        assert labels["reporter"] == "waypoint"
+        assert labels["source_principal"] == f"{WHO}/buyer"
+        assert labels["destination_workload"] == "says"
+        assert labels["destination_service_name"] == "says"
 
 
 def test_what_is_its_own(mesh: MeshHandle) -> None:

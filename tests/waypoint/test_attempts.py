@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import time
 
 import pytest
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
@@ -229,6 +230,9 @@ async def test_a_session_stays_where_it_began() -> None:
         for number, server in enumerate((one, two)):
             mesh.pod(f"web-{number}", "web", server.port)
         mesh.ask("web")
+        # Until the ring has both, the one with the first alone is in force.
+        clusters = mesh.worker.targets.clusters.clusters.values()
+        await until(lambda: all(cluster.building is None for cluster in clusters))
         seen = set()
         for _ in range(20):
             async with client(mesh) as peer:
@@ -267,6 +271,38 @@ async def test_answers_of_a_route_and_what_it_adds() -> None:
             assert b"x-kept: 2\r\n" in head
             assert b"x-gone" not in head
         assert server.heads[0].startswith(b"GET /inner")
+
+
+async def test_a_session_that_was_not_used_for_long_begins_anew() -> None:
+    idle = {"filterMetadata": {"tandem.io/session": {"idle_seconds": 60}}}
+    route = {
+        "match": {"prefix": "/"},
+        "route": to("web", timeout="0s"),
+        "typedPerFilterConfig": session("x-who"),
+        "metadata": idle,
+    }
+    async with (
+        running() as mesh,
+        upstream(None, *[ok(b"1")] * 30) as one,
+        upstream(None, *[ok(b"2")] * 30) as two,
+    ):
+        mesh.push(service("web", routes("web", host(route))))
+        for number, server in enumerate((one, two)):
+            mesh.pod(f"web-{number}", "web", server.port)
+        mesh.ask("web")
+
+        async def asked(ago: int) -> list[bytes]:
+            """The heads that a client gets who used the first endpoint so long ago."""
+            words = f"127.0.0.1:{one.port} 0 {int(time.time()) - ago}"
+            note = base64.urlsafe_b64encode(words.encode()).decode()
+            async with client(mesh) as peer:
+                return [(await peer.get("/", f"x-who: {note}"))[0] for _ in range(20)]
+
+        # It lasts as long as it is used, and every use counts.
+        assert all(b"\r\nx-who: " in head for head in await asked(30))
+        assert (len(one.heads), len(two.heads)) == (20, 0)
+        await asked(90)
+        assert len(two.heads) > 0
 
 
 def session(name: str) -> dict[str, object]:

@@ -16,7 +16,7 @@ from waypoint.cluster_settings import DEFAULTS
 from waypoint.clusters import Cluster, Clusters, cluster_name, parse_cluster
 from waypoint.decode_cluster import TYPE_URL
 from waypoint.resilience.breakers import Resource
-from waypoint.resilience.health import Result
+from waypoint.resilience.health import Checked, Result
 from waypoint.resilience.outlier import Outcome
 from ztunnel_compat.labels import LABELS_EXTENSION, STRUCT_TYPE
 from ztunnel_compat.model import (
@@ -210,6 +210,7 @@ def test_dump() -> None:
         "priority": 0,
         "healthy": True,
         "ejected": False,
+        "checks": [],
     }
 
 
@@ -447,20 +448,65 @@ def test_checks_decide_who_gets_requests() -> None:
     cluster = rig.clusters.use(NAMESPACE, WEB)
     assert cluster.pick(0.5) is None
     one, two = cluster.members.values()
-    assert cluster.check(one, Result.GOOD)
+    cluster.check(one, *one.checks, Result.GOOD)
     assert cluster.balance.endpoints == (one,)
     rig.now += 100
     # Its weight grows from when it was first found healthy.
-    assert cluster.check(two, Result.GOOD)
+    cluster.check(two, *two.checks, Result.GOOD)
     counts = Counter(picked(cluster) for _ in range(220))
     assert counts[two.label] in range(15, 25)
-    assert cluster.check(one, Result.FATAL)
-    assert not cluster.check(one, Result.FATAL)
+    (checked,) = one.checks
+    cluster.check(one, checked, Result.FATAL)
+    cluster.check(one, checked, Result.FATAL)
     assert cluster.balance.endpoints == (two,)
-    # Without checks everybody counts again.
+    # Without checks everybody counts again, and one that comes late says nothing.
     rig.push(replace(web, extensions=()))
     assert len(labels(cluster)) == 2
-    assert not cluster.check(one, Result.FATAL)
+    cluster.check(one, checked, Result.FATAL)
+    assert len(labels(cluster)) == 2
+
+
+def test_all_checks_must_be_well() -> None:
+    rig = Rig()
+    check = {"timeout": "1s", "interval": "5s", "unhealthyThreshold": 2, "healthyThreshold": 2}
+    riding = settings(
+        healthChecks=[
+            {**check, "tcpHealthCheck": {}},
+            {**check, "httpHealthCheck": {"path": "/"}},
+        ],
+        commonLbConfig={"healthyPanicThreshold": {}},
+        outlierDetection={"consecutive5xx": 1, "maxEjectionPercent": 100},
+    )
+    web = replace(service("web"), extensions=(riding,))
+    rig.push(web, pod(1, web))
+    cluster = rig.clusters.use(NAMESPACE, WEB)
+    (one,) = cluster.members.values()
+    tcp, http = one.checks
+
+    def checked(check: Checked, *results: Result) -> bool:
+        for result in results:
+            cluster.check(one, check, result)
+        return cluster.balance.endpoints == (one,)
+
+    assert not checked(tcp, Result.GOOD)
+    assert checked(http, Result.GOOD)
+    # Each has its own count.
+    assert checked(tcp, Result.BAD)
+    assert checked(http, Result.BAD)
+    assert not checked(tcp, Result.BAD)
+    assert one.dump()["checks"] == [False, True]
+    assert not checked(http, Result.BAD)
+    assert not checked(tcp, Result.GOOD, Result.GOOD)
+    assert checked(http, Result.GOOD, Result.GOOD)
+    # One that was ejected comes back once all are well, not one of them.
+    checked(tcp, Result.FATAL)
+    one.begin()
+    one.end(500)
+    assert one.ejected
+    checked(http, Result.GOOD)
+    assert one.ejected
+    assert checked(tcp, Result.GOOD, Result.GOOD)
+    assert not one.ejected
 
 
 def test_breakers_keep_their_counts() -> None:

@@ -27,7 +27,7 @@ from waypoint.resilience.health import (
     Result,
     TcpCheck,
 )
-from ztunnel_compat.model import Extension, ServicePort, Workload
+from ztunnel_compat.model import Extension, Service, ServicePort, Workload
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import WorkloadState
 
@@ -244,6 +244,23 @@ def test_health_request() -> None:
     assert health_request("") == b""
 
 
+WEB = cluster_name(hostname("web"), HTTP_PORT)
+
+
+def checked_service(*checks: dict[str, Any]) -> Service:
+    """A service whose endpoints are checked every second, and never by panic."""
+    times = {
+        "timeout": "5s", "interval": "1s", "noTrafficInterval": "1s", "unhealthyThreshold": 1,
+        "healthyThreshold": 1,
+    }  # fmt: skip
+    fields: dict[str, Any] = {
+        "healthChecks": [{**times, **check} for check in checks],
+        "commonLbConfig": {"healthyPanicThreshold": {}},
+    }
+    value = json_format.ParseDict(fields, cluster_pb2.Cluster()).SerializeToString()
+    return replace(service("web"), extensions=(Extension(WEB, TYPE_URL, value),))
+
+
 async def test_hosts_come_and_go_as_their_checks_say() -> None:
     """Two endpoints on one port: one answers, the other doesn't, then the roles change."""
     well = {"127.0.0.1"}
@@ -261,17 +278,7 @@ async def test_hosts_come_and_go_as_their_checks_say() -> None:
     ]
     port = servers[0].sockets[0].getsockname()[1]
     servers.append(await asyncio.start_server(answer, "127.0.0.2", port))
-    check = {
-        "timeout": "5s", "interval": "1s", "noTrafficInterval": "1s", "unhealthyThreshold": 1,
-        "healthyThreshold": 1, "httpHealthCheck": {"path": "/"},
-    }  # fmt: skip
-    name = cluster_name(hostname("web"), HTTP_PORT)
-    message = cluster_pb2.Cluster()
-    no_panic: dict[str, Any] = {"healthyPanicThreshold": {}}
-    json_format.ParseDict({"healthChecks": [check], "commonLbConfig": no_panic}, message)
-    web = replace(
-        service("web"), extensions=(Extension(name, TYPE_URL, message.SerializeToString()),)
-    )
+    web = checked_service({"httpHealthCheck": {"path": "/"}})
     state = WorkloadState()
     now = [0.0]
     pods = [
@@ -284,13 +291,13 @@ async def test_hosts_come_and_go_as_their_checks_say() -> None:
     ]
     state.apply([web, *pods], [])
     clusters = Clusters(state, now=lambda: now[0])
-    cluster = clusters.use(NAMESPACE, name)
+    cluster = clusters.use(NAMESPACE, WEB)
     async with Tasks() as tasks:
         driver = HealthDriver(clusters, tasks)
 
         async def checked(expected: list[str]) -> None:
             driver.advance()
-            await until(lambda: all(m.checked and m.checked.due for m in members))
+            await until(lambda: all(c.due for m in members for c in m.checks))
             assert [e.host for e in cluster.balance.endpoints] == expected
             now[0] += 1
 
@@ -304,3 +311,39 @@ async def test_hosts_come_and_go_as_their_checks_say() -> None:
         servers[1].close()
         await checked([])
     servers[0].close()
+
+
+async def test_a_host_must_pass_all_of_its_checks() -> None:
+    """One check is of the port that serves, the other of one beside it, which goes away."""
+    now = [0.0]
+    async with (
+        answering(saying(b"HTTP/1.1 200 OK" + END, after=END)) as port,
+        answering(silent) as beside,
+    ):
+        other = await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0)
+        web = checked_service(
+            {"httpHealthCheck": {"path": "/"}},
+            {"tcpHealthCheck": {}, "altPort": other.sockets[0].getsockname()[1]},
+            {"tcpHealthCheck": {}, "altPort": beside},
+        )
+        state = WorkloadState()
+        served = {web.key: (ServicePort(HTTP_PORT, port),)}
+        state.apply([web, Workload("w", addresses=(b"\x7f\0\0\1",), services=served)], [])
+        clusters = Clusters(state, now=lambda: now[0])
+        cluster = clusters.use(NAMESPACE, WEB)
+        (member,) = cluster.members.values()
+        async with Tasks() as tasks:
+            driver = HealthDriver(clusters, tasks)
+
+            async def checked() -> list[bool | None]:
+                driver.advance()
+                await until(lambda: all(check.due for check in member.checks))
+                now[0] += 1
+                return [check.healthy for check in member.checks]
+
+            assert await checked() == [True, True, True]
+            assert cluster.pick(0.5) is member
+            other.close()
+            await other.wait_closed()
+            assert await checked() == [True, False, True]
+            assert cluster.pick(0.5) is None

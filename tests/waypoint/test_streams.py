@@ -8,11 +8,21 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa:
 from google.protobuf import json_format
 
 from tests.waypoint.layers.test_sniff import hello
-from tests.waypoint.mesh import HTTP_PORT, TCP_PORT, Mesh, hostname, running, service
+from tests.waypoint.mesh import (
+    CLIENT,
+    HTTP_PORT,
+    NAMESPACE,
+    TCP_PORT,
+    Mesh,
+    hostname,
+    running,
+    service,
+)
 from tests.waypoint.wire import Peer, client, upstream
 from waypoint.errors import RouteError
 from waypoint.streams import TYPE_URL, decode_streams
-from ztunnel_compat.model import AppProtocol, Extension
+from ztunnel_compat.model import AppProtocol, Extension, Workload
+from ztunnel_compat.names import name_hash
 
 PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 
@@ -67,14 +77,50 @@ def test_the_most_specific_name_wins(name: str, found: str) -> None:
             chain("exact", "A.example"),
         )
     )
-    chosen = table.find(name)
+    chosen = table.find(name, "")
     assert chosen is not None
     assert [c.name for c in chosen.forward.clusters] == [found]
     assert table.cluster_names() == {"default", "wild", "deeper", "exact"}
 
 
 def test_without_a_default_some_names_lead_nowhere() -> None:
-    assert decode_streams(listener(chain("c", "a"))).find("b") is None
+    assert decode_streams(listener(chain("c", "a"))).find("b", "") is None
+
+
+def of(namespaces: object, to: str, *names: str) -> dict[str, object]:
+    """A chain for some namespaces' connections."""
+    source = {"tandem.io/source": {"namespaces": namespaces}}
+    return chain(to, *names, metadata={"filterMetadata": source})
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace", "found"),
+    [
+        ("a.example", "", "all"),
+        ("a.example", "other", "all"),
+        ("x", "", "default"),
+        ("a.example", "shop", "shop"),
+        ("a.example", "store", "stores"),
+        ("x", "store", "store"),
+        # Its own decide alone.
+        ("x", "shop", None),
+    ],
+)
+def test_a_namespace_s_own_chains_decide_alone(
+    name: str, namespace: str, found: str | None
+) -> None:
+    table = decode_streams(
+        listener(
+            of(["shop"], "shop", "a.example"),
+            of(["store"], "stores", "*.example"),
+            of(["store", "third"], "store"),
+            chain("all", "a.example"),
+            chain("default"),
+        )
+    )
+    chosen = table.find(name, namespace)
+    assert (chosen and chosen.forward.clusters[0].name) == found
+    assert table.cluster_names() == {"shop", "stores", "store", "all", "default"}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +130,19 @@ def test_without_a_default_some_names_lead_nowhere() -> None:
         ([chain("c", "a"), chain("d", "A")], "server_names"),
         ([chain("c", "a.*.b")], "server_names"),
         ([{"filters": []}], "filters"),
+        ([of("shop", "c")], "list of namespaces"),
+        ([of([], "c")], "list of namespaces"),
+        ([of([""], "c")], "list of namespaces"),
+        ([of([1], "c")], "list of namespaces"),
+        (
+            [chain("c", metadata={"filterMetadata": {"tandem.io/source": {"names": ["a"]}}})],
+            "list of namespaces",
+        ),
+        (
+            [chain("c", metadata={"filterMetadata": {"tandem.io/source": {}}})],
+            "list of namespaces",
+        ),
+        ([of(["a"], "c"), of(["b", "a"], "d")], "a second chain without names"),
         ([chain({})], "weights"),
         ([chain("c", transportSocketConnectTimeout="1s")], "transport_socket_connect_timeout"),
     ],
@@ -150,3 +209,23 @@ async def test_connections_are_split_by_weight_and_bad_chains_close() -> None:
             await peer.send(b"x")
             assert await peer.rest() == b"2"
         assert "filters" in next(iter(mesh.worker.targets.errors().values()))
+
+
+async def test_the_proven_namespace_of_the_client_decides() -> None:
+    async with (
+        running() as mesh,
+        upstream(lambda peer: says(peer, b"1")) as one,
+        upstream(lambda peer: says(peer, b"2")) as two,
+    ):
+        both(mesh, one.port, two.port)
+        made = extension("web", TCP_PORT, of([NAMESPACE], cluster("v1")), chain(cluster("v2")))
+        mesh.push(
+            service("web", made),
+            Workload(uid="w", name="w", namespace="other", addresses=(b"\x0a\0\0\1",)),
+        )
+        mesh.ask("web", TCP_PORT)
+        for source, answer in ((CLIENT, b"1"), ("w", b"2"), (CLIENT, b"1")):
+            mesh.source = name_hash(source)
+            async with client(mesh) as peer:
+                await peer.send(b"x")
+                assert await peer.rest() == answer

@@ -34,7 +34,7 @@ from tests.waypoint.wire import client, request, upstream
 from waypoint.clusters import Clusters, cluster_name
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.filters.kinds import KINDS
-from waypoint.routing import DirectResponse
+from waypoint.routing import NOBODY, DirectResponse
 from waypoint.streams import TYPE_URL as STREAMS_URL
 from waypoint.targets import GRACE, MEMORY, OWN, POD_FILTERS, POD_STREAMS, Target, Targets
 from ztunnel_compat.model import (
@@ -289,13 +289,13 @@ def test_what_holds_for_workloads_addresses_is_the_waypoints_own() -> None:
     before = rig.find("w1", 8080, FLOW_WAYPOINT)
     assert before is not None
     assert not before.chain.filters
-    assert before.stream_chain("") is OWN
+    assert before.stream_chain("", NOBODY) is OWN
     rig.push(replace(GATE, extensions=(denying(False), denying(True))))
     # Connections that are there look their target up by its hash.
     (after,) = rig.targets.workloads.values()
     assert after is rig.find("w1", 8080, FLOW_WAYPOINT)
     assert [placed.filter.name for placed in after.chain.filters] == ["rbac"]
-    chain = after.stream_chain("")
+    chain = after.stream_chain("", NOBODY)
     assert chain is not None
     assert chain.access
     assert after.stream_cluster(chain, 0.5) is after.clusters[""]
@@ -303,7 +303,7 @@ def test_what_holds_for_workloads_addresses_is_the_waypoints_own() -> None:
     assert "pods" in rig.targets.errors()
     (kept,) = rig.targets.workloads.values()
     assert kept.chain is after.chain
-    assert kept.stream_chain("") is OWN
+    assert kept.stream_chain("", NOBODY) is OWN
     rig.push(GATE)
     assert not rig.targets.errors()
     (last,) = rig.targets.workloads.values()

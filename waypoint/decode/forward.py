@@ -74,7 +74,7 @@ def forward(
         timeout=DEFAULT_TIMEOUT if timeout is None else timeout or None,
         not_found=not_found,
         idle_timeout=seconds(message, "idle_timeout", at),
-        stream_limit=limit or None,
+        stream_limit=limit,
         max_grpc_timeout=grpc_timeout,
         retry=retry,
         mirrors=mirrors(message.request_mirror_policies, at) or inherited.mirrors,

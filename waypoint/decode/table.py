@@ -131,7 +131,7 @@ def route(message: route_components_pb2.Route, at: str, above: Above) -> Route:
     rules = cors(policies, at)
     action = route_action(message, at, above)
     own = dict(message.typed_per_filter_config)
-    sticky = session(own, at)
+    sticky = session(own, message.metadata, at)
     own.pop(SESSION, None)
     if isinstance(action, Forward) and sticky is not None:
         action = replace(action, session=sticky)

@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from waypoint.cluster_settings import NO_LABELS, ClusterSettings, HttpSettings, Keepalive
 from waypoint.decode.fields import bounded, only, parsed, seconds, unpacked, wrapped
 from waypoint.decode_cluster.balancing import locality_setting, panic, policy
-from waypoint.decode_cluster.health import health_check
+from waypoint.decode_cluster.health import health_checks
 from waypoint.decode_cluster.http import http_settings
 from waypoint.decode_cluster.resilience import breakers, outlier
 from waypoint.errors import RouteError
@@ -44,9 +44,6 @@ def decode_cluster(value: bytes) -> ClusterSettings:
     only(message, CLUSTER, "")
     if message.WhichOneof("cluster_discovery_type") == "type" and message.type not in TYPES:
         raise RouteError(f"type {message.type} is not supported")
-    # Envoy takes no more than one either.
-    if len(message.health_checks) > 1:
-        raise RouteError(f"health_checks: {len(message.health_checks)}, more than one")
     timeout = seconds(message, "connect_timeout", "", positive=True)
     connections = message.upstream_connection_options
     return ClusterSettings(
@@ -57,9 +54,7 @@ def decode_cluster(value: bytes) -> ClusterSettings:
         if message.HasField("outlier_detection")
         else None,
         breakers=breakers(message.circuit_breakers, "circuit_breakers."),
-        health=health_check(message.health_checks[0], "health_checks[0].")
-        if message.health_checks
-        else None,
+        checks=health_checks(message),
         connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
         http=http(message),
         keepalive=keepalive(connections, "upstream_connection_options."),

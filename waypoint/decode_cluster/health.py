@@ -9,7 +9,7 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.config.core.v3.base_pb2 import HeaderValueOption, RequestMethod
 from envoy.type.v3.http_pb2 import CodecClientType
 
-from waypoint.decode.fields import bounded, only, seconds, text, wrapped
+from waypoint.decode.fields import bounded, each, only, seconds, text, wrapped
 from waypoint.errors import RouteError
 from waypoint.resilience.health import Check, GrpcCheck, HealthCheck, HttpCheck, TcpCheck
 
@@ -25,8 +25,19 @@ HTTP = {
     "host", "path", "request_headers_to_add", "expected_statuses", "retriable_statuses",
     "codec_client_type", "method",
 }  # fmt: skip
+#: Checks of one endpoint: each makes connections to it, for ever. (Envoy wants names for
+#: several, for its statistics; messages of an older API have none.)
+MOST_CHECKS = 16
 #: A check with a body, or that opens a tunnel, is none.
 NO_METHODS = {RequestMethod.CONNECT}
+
+
+def health_checks(message: Any) -> tuple[HealthCheck, ...]:
+    """Decode a Cluster's; raises RouteError."""
+    number = len(message.health_checks)
+    if number > MOST_CHECKS:
+        raise RouteError(f"health_checks: {number}, more than {MOST_CHECKS}")
+    return each(message.health_checks, "health_checks", health_check)
 
 
 def health_check(message: health_check_pb2.HealthCheck, at: str) -> HealthCheck:

@@ -15,6 +15,11 @@ from waypoint.routing.normalize import BASE, Paths
 
 XFCC = b"x-forwarded-client-cert"
 BAD_PATH = Refusal(400, b"", "path_normalization_failed")
+#: What a head has beside its parts, and a line beside its own.
+FRAME = len(b"  HTTP/1.1\r\nhost: \r\n\r\n")
+LINE = len(b": \r\n")
+TOO_MANY = Refusal(431, b"", "too_many_headers")
+TOO_LARGE = Refusal(431, b"", "request_headers_too_large")
 
 
 class ClientCert(enum.Enum):
@@ -32,12 +37,36 @@ SAME_FOR_ALL = {ClientCert.SANITIZE, ClientCert.ALWAYS_FORWARD_ONLY}
 
 
 @dataclass(frozen=True, slots=True)
+class HeadBounds:
+    """How many fields a head may have, and how many bytes, as HTTP/1.1 has them.
+
+    Fields of one hop, which never get here, don't count.
+    """
+
+    fields: int
+    size: int
+
+    def judge(self, request: Request) -> Refusal | None:
+        """Why a head is too large, or None."""
+        method, _, authority, path, fields = request
+        # Beside them there is Host.
+        if len(fields) >= self.fields:
+            return TOO_MANY
+        size = FRAME + len(method) + len(path) + len(authority)
+        size += sum(LINE + len(name) + len(value) for name, value in fields)
+        return TOO_LARGE if size > self.size else None
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
-    """How requests come in. uri: a client's identity is told, where one is set at all."""
+    """How requests come in. uri: a client's identity is told, where one is set at all;
+    head: how large heads may be, None: as large as a connection takes them.
+    """
 
     paths: Paths = BASE
     client_cert: ClientCert = ClientCert.SANITIZE
     uri: bool = False
+    head: HeadBounds | None = None
 
     @property
     def reads_connection(self) -> bool:
@@ -55,6 +84,8 @@ def admit(
 
     identity: the client's, as it was proven, or empty; own: the waypoint's.
     """
+    if admission.head is not None and (refusal := admission.head.judge(request)) is not None:
+        return refusal
     path = request.path
     if admission.paths.clean.match(path) is None and not is_asterisk(request):
         found = admission.paths.apply(path)

@@ -18,6 +18,7 @@ from waypoint.filters.verdicts import (
     Verdict,
     with_notes,
 )
+from waypoint.routing.defaults import NO_DEFAULTS, Defaults
 from waypoint.routing.notes import NO_NOTES, Notes
 
 if TYPE_CHECKING:
@@ -93,10 +94,13 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """A target's filters, in order; admission: what is done before them."""
+    """A target's filters, in order; admission: what is done before them; defaults: what
+    holds where routes say nothing.
+    """
 
     filters: tuple[Placed, ...] = ()
     admission: Admission = NO_ADMISSION
+    defaults: Defaults = NO_DEFAULTS
     clusters: frozenset[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Chains of filters, from Envoy's HttpConnectionManager.
 
-Of the manager only what decides here may be set: its filters, in their order, and what it
-does to requests before them.
+Of the manager only what decides here may be set: its filters, in their order, what it
+does to requests before them, and such bounds as are a port's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 from google.protobuf.message import DecodeError
 
 from waypoint.decode.fields import each, only, parsed
+from waypoint.decode.manager import BOUNDS, read_bounds, read_defaults
 from waypoint.errors import RouteError
 from waypoint.filters.admission import Admission, ClientCert
 from waypoint.filters.chain import Chain, Placed
@@ -28,7 +29,7 @@ MANAGER = {
     "stat_prefix", "http_filters", "normalize_path", "merge_slashes",
     "path_with_escaped_slashes_action", "forward_client_cert_details",
     "set_current_client_cert_details",
-}  # fmt: skip
+} | BOUNDS  # fmt: skip
 ESCAPED_SLASHES = {
     pb.HttpConnectionManager.IMPLEMENTATION_SPECIFIC_DEFAULT: EscapedSlashes.KEEP,
     pb.HttpConnectionManager.KEEP_UNCHANGED: EscapedSlashes.KEEP,
@@ -61,7 +62,7 @@ def decode_chain(value: bytes, kinds: Kinds) -> Chain:
     only(message, MANAGER, "")
     placed = each(message.http_filters, "http_filters", lambda f, at: read_filter(f, at, kinds))
     filters = tuple(found for found in placed if found is not None)
-    return Chain(filters, read_admission(message))
+    return Chain(filters, read_admission(message), read_defaults(message))
 
 
 def read_admission(message: Any) -> Admission:
@@ -83,6 +84,7 @@ def read_admission(message: Any) -> Admission:
         ),
         cert,
         message.set_current_client_cert_details.uri,
+        read_bounds(message),
     )
 
 

@@ -7,6 +7,7 @@ import asyncio
 from waypoint.access_log import NO_REQUEST_2
 from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
+from waypoint.http2.grpc import GrpcExchange
 from waypoint.http2.heads import read_request, response_section, switched_fields
 from waypoint.http2.siblings import siblings_of
 from waypoint.http2.wire import SERVER, Credit, Wire
@@ -210,7 +211,8 @@ class Http2Downstream(Wire):
             if plan.keep is not Keep.NOBODY:
                 plans[end] = plan
         worker = self.worker
-        exchange = client.exchange = Exchange(worker, client, plan)
+        kind = GrpcExchange if plan.grpc and not plan.head.upgrade else Exchange
+        exchange = client.exchange = kind(worker, client, plan)
         if worker.active >= worker.room:
             exchange.shed(complete=end)
             self.warn()

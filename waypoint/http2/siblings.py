@@ -50,6 +50,9 @@ class Siblings:
         if target.chain.admission.paths.clean.match(path) is None:
             return None
         request = Request._make((like[0], like[1], like[2], path, like[4]))
+        bounds = target.chain.admission.head
+        if bounds is not None and bounds.judge(request) is not None:
+            return None
         plan = self.plans.get(id(target.table.match(request, source)))
         if plan is None or plan.until <= now:
             return None

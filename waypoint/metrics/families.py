@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from waypoint.metrics.labels import REQUEST, STREAM
+from waypoint.metrics.labels import MESSAGES, REQUEST, STREAM
 from waypoint.metrics.recorder import (
+    ANSWERED,
+    ASKED,
     BOUNDS,
     CLOSED,
     DURATION,
@@ -47,6 +49,10 @@ STREAMS: Final = (
     ("istio_tcp_connections_closed", "connections closed, of what isn't HTTP", CLOSED),
     ("istio_tcp_received_bytes", "bytes from client to server", STREAM_RECEIVED),
     ("istio_tcp_sent_bytes", "bytes from server to client", STREAM_SENT),
+)
+CALLS: Final = (
+    ("istio_request_messages", "gRPC messages from client to server", ASKED),
+    ("istio_response_messages", "gRPC messages from server to client", ANSWERED),
 )
 #: What only grows, without prefix and ``_total``.
 COUNTS: Final = {
@@ -96,7 +102,8 @@ MOST_TOGETHER: Final = frozenset(
 def exposition(snapshot: Snapshot) -> Iterator[str]:
     """All families, in pieces of text."""
     yield from requests(snapshot.requests)
-    yield from streams(snapshot.streams)
+    yield from counters(snapshot.streams, STREAM, STREAMS)
+    yield from counters(snapshot.messages, MESSAGES, CALLS)
     yield from plain(snapshot.counts, "counter", COUNTS)
     yield from plain(snapshot.gauges, "gauge", GAUGES)
 
@@ -123,10 +130,12 @@ def histogram(name: str, text: str, counts: Sequence[int], total: int) -> str:
     return "".join(lines)
 
 
-def streams(rows: Rows) -> Iterator[str]:
-    """Connections of what isn't HTTP."""
-    bare = [(pairs(STREAM, labels), row) for labels, row in rows.items()]
-    for name, what, index in STREAMS:
+def counters(
+    rows: Rows, names: Sequence[str], families: Iterable[tuple[str, str, int]]
+) -> Iterator[str]:
+    """Families that are a number each; names: of the rows' labels."""
+    bare = [(pairs(names, labels), row) for labels, row in rows.items()]
+    for name, what, index in families:
         yield begin(f"{name}_total", what, "counter")
         yield from (f"{name}_total{{{text}}} {row[index]}\n" for text, row in bare)
 

@@ -29,8 +29,16 @@ def gather(worker: Worker, life: int, log_dropped: int) -> Snapshot:
     """Everything as it is now; life: of this process; log_dropped: lines of its log."""
     for relay in worker.relays:
         relay.tell()
+    for call in worker.calls:
+        # Whose messages they are is known once there is an endpoint.
+        if call.visited is not None:
+            call.tell()
     recorder = worker.recorder
-    books = {"requests": recorder.requests, "streams": recorder.streams}
+    books = {
+        "requests": recorder.requests,
+        "streams": recorder.streams,
+        "messages": recorder.messages,
+    }
     counts = [*stats(worker), (("log_dropped",), log_dropped)]
     counts += [(("label_sets_refused", name), book.overflows) for name, book in books.items()]
     gauges: list[tuple[Series, int]] = [
@@ -45,8 +53,8 @@ def gather(worker: Worker, life: int, log_dropped: int) -> Snapshot:
     for cluster in used[:MOST_CLUSTERS]:
         counts += overflows(cluster)
         gauges += load(cluster)
-    requests, streams = recorder.requests.copy(), recorder.streams.copy()
-    return Snapshot(life, requests, streams, summed(counts), summed(gauges))
+    rows = {name: book.copy() for name, book in books.items()}
+    return Snapshot(life, **rows, counts=summed(counts), gauges=summed(gauges))
 
 
 def stats(worker: Worker) -> Iterator[tuple[Series, int]]:

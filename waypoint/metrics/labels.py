@@ -27,6 +27,8 @@ COMMON: Final = ("reporter", *ENDS, "request_protocol", "connection_security_pol
 #: Of a request, and of a connection that isn't HTTP.
 REQUEST: Final = (*COMMON, "response_code", "response_flags", "grpc_response_status")
 STREAM: Final = (*COMMON, "response_flags")
+#: Of gRPC's messages, which are counted before it is known how a call ends.
+MESSAGES: Final = ("reporter", *ENDS)
 
 HTTP: Final = "http"
 GRPC: Final = "grpc"
@@ -98,6 +100,11 @@ def stream_labels(
     )  # fmt: skip
 
 
+def message_labels(client: Client, service: Labels, endpoint: Workload | None) -> Labels:
+    """The values of MESSAGES."""
+    return (REPORTER, *client.labels, *service, *end(endpoint))
+
+
 def other_request(labels: Labels) -> Labels:
     """Where a request is counted that finds no room: with its protocol and its status."""
     values = dict(zip(REQUEST, labels, strict=True))
@@ -110,3 +117,8 @@ def other_stream(labels: Labels) -> Labels:
     values = dict(zip(STREAM, labels, strict=True))
     kept = {"reporter", "request_protocol"}
     return tuple(value if name in kept else UNKNOWN for name, value in values.items())
+
+
+def other_messages(labels: Labels) -> Labels:
+    """Where messages are counted that find no room."""
+    return (labels[0], *[UNKNOWN] * (len(labels) - 1))

@@ -14,6 +14,8 @@ from waypoint.member import Member
 from waypoint.metrics.book import Book
 from waypoint.metrics.labels import (
     Client,
+    message_labels,
+    other_messages,
     other_request,
     other_stream,
     request_labels,
@@ -45,6 +47,9 @@ SENT_SUM: Final = SENT + SUM
 #: What is in a row of a connection's labels.
 OPENED, CLOSED, STREAM_RECEIVED, STREAM_SENT = range(4)
 STREAM_SIZE: Final = 4
+#: What is in a row of gRPC's messages.
+ASKED, ANSWERED = range(2)
+MESSAGES_SIZE: Final = 2
 #: Rows that are known by what their labels are made of.
 MOST_KNOWN: Final = 8192
 
@@ -52,17 +57,20 @@ MOST_KNOWN: Final = 8192
 Place = Member | Cluster
 #: Client and place; gRPC or not, status, response flags and gRPC's status.
 Key = tuple[Client, Place, bool, int, str, bytes | None]
+Pair = tuple[Client, Place]
 
 
 class Recorder:
     """The books of one process."""
 
-    __slots__ = ("known", "requests", "streams")
+    __slots__ = ("known", "messages", "pairs", "requests", "streams")
 
     def __init__(self) -> None:
         self.requests = Book(REQUEST_SIZE, other_request)
         self.streams = Book(STREAM_SIZE, other_stream)
+        self.messages = Book(MESSAGES_SIZE, other_messages)
         self.known: dict[Key, list[int]] = {}
+        self.pairs: dict[Pair, list[int]] = {}
 
     def count(self, key: Key, milliseconds: int, received: int, sent: int) -> None:
         """A request is over; received, sent: bytes of its body and of the response's."""
@@ -89,6 +97,18 @@ class Recorder:
         row = self.known[key] = self.requests.row(labels)
         return row
 
+    def called(self, pair: Pair, asked: int, answered: int) -> None:
+        """So many messages of a gRPC call went to the endpoint, and to the client."""
+        row = self.pairs.get(pair)
+        if row is None:
+            if len(self.pairs) >= MOST_KNOWN:
+                self.pairs.clear()
+            client, place = pair
+            labels = message_labels(client, service_of(place), endpoint_of(place))
+            row = self.pairs[pair] = self.messages.row(labels)
+        row[ASKED] += asked
+        row[ANSWERED] += answered
+
     def opened(self, client: Client, place: Place, flags: str = "-") -> Labels:
         """A connection came about; the labels that the rest of it is counted under."""
         labels = stream_labels(client, service_of(place), endpoint_of(place), flags)
@@ -108,11 +128,14 @@ class Recorder:
     def renew(self) -> None:
         """The mesh has changed: what labels are made of may mean others now."""
         self.known.clear()
+        self.pairs.clear()
 
     def forget(self, now: float) -> None:
         """Drop what hasn't changed for long."""
         if self.requests.forget(now):
             self.known.clear()
+        if self.messages.forget(now):
+            self.pairs.clear()
         self.streams.forget(now)
 
 

@@ -16,8 +16,8 @@ Rows = dict[Labels, list[int]]
 class Snapshot:
     """What was counted, and what there is now.
 
-    life: tells one process from the next in its place. requests, streams: rows of the
-    books; counts: what only grows; gauges: what goes both ways.
+    life: tells one process from the next in its place. requests, streams, messages: rows
+    of the books; counts: what only grows; gauges: what goes both ways.
     """
 
     life: int = 0
@@ -25,6 +25,7 @@ class Snapshot:
     streams: Rows = field(default_factory=dict)
     counts: dict[Series, int] = field(default_factory=dict)
     gauges: dict[Series, int] = field(default_factory=dict)
+    messages: Rows = field(default_factory=dict)
 
     def dump(self) -> dict[str, Any]:
         """All of it, JSON-able."""
@@ -32,6 +33,7 @@ class Snapshot:
             "life": self.life,
             "requests": list(self.requests.items()),
             "streams": list(self.streams.items()),
+            "messages": list(self.messages.items()),
             "counts": list(self.counts.items()),
             "gauges": list(self.gauges.items()),
         }
@@ -39,8 +41,6 @@ class Snapshot:
 
 def read_snapshot(told: dict[str, Any]) -> Snapshot:
     """What ``dump`` made; of a process of ours, which says what it means."""
-    return Snapshot(
-        told["life"],
-        *({tuple(labels): row for labels, row in told[key]} for key in ("requests", "streams")),
-        *({tuple(labels): n for labels, n in told[key]} for key in ("counts", "gauges")),
-    )
+    kinds = ("requests", "streams", "messages", "counts", "gauges")
+    found: dict[str, Any] = {kind: {tuple(key): n for key, n in told[kind]} for kind in kinds}
+    return Snapshot(told["life"], **found)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from waypoint.metrics.book import Book
 from waypoint.metrics.families import MOST_TOGETHER
-from waypoint.metrics.labels import other_request, other_stream
-from waypoint.metrics.recorder import REQUEST_SIZE, STREAM_SIZE
+from waypoint.metrics.labels import other_messages, other_request, other_stream
+from waypoint.metrics.recorder import MESSAGES_SIZE, REQUEST_SIZE, STREAM_SIZE
 from waypoint.metrics.snapshot import Rows, Series, Snapshot
 
 NOTHING = Snapshot()
@@ -24,6 +24,7 @@ class Totals:
     def __init__(self) -> None:
         self.requests = Book(REQUEST_SIZE, other_request)
         self.streams = Book(STREAM_SIZE, other_stream)
+        self.messages = Book(MESSAGES_SIZE, other_messages)
         self.counts: dict[Series, int] = {}
         self.last: dict[int, Snapshot] = {}
 
@@ -35,6 +36,7 @@ class Totals:
         self.last[number] = told
         grow(self.requests, before.requests, told.requests)
         grow(self.streams, before.streams, told.streams)
+        grow(self.messages, before.messages, told.messages)
         for series, count in told.counts.items():
             grown = count - before.counts.get(series, 0)
             self.counts[series] = self.counts.get(series, 0) + (count if grown < 0 else grown)
@@ -56,12 +58,14 @@ class Totals:
                 else:
                     most = series[0] in MOST_TOGETHER
                     gauges[series] = max(known, value) if most else known + value
-        return Snapshot(0, self.requests.copy(), self.streams.copy(), dict(self.counts), gauges)
+        books = self.requests.copy(), self.streams.copy()
+        return Snapshot(0, *books, dict(self.counts), gauges, self.messages.copy())
 
     def forget(self, now: float) -> None:
         """Drop what hasn't changed for long."""
         self.requests.forget(now)
         self.streams.forget(now)
+        self.messages.forget(now)
 
 
 def grow(book: Book, before: Rows, now: Rows) -> None:

@@ -105,15 +105,17 @@ class HealthCheck:
 
 
 class Checked:
-    """What is known of one host by one check.
+    """What is known of one host by one check; of a host with several, each says its own,
+    and all of them must be well (Envoy's "multiple health checkers").
 
     healthy: None until the first result. due: when to check next, None: a check is
     under way. Until a first good result a host takes no requests.
     """
 
-    __slots__ = ("bad", "due", "good", "healthy")
+    __slots__ = ("bad", "due", "good", "healthy", "settings")
 
     def __init__(self, settings: HealthCheck, now: float, drawn: float) -> None:
+        self.settings = settings
         self.healthy: bool | None = None
         self.good = 0
         self.bad = 0
@@ -126,13 +128,9 @@ class Checked:
         self.due = None
         return True
 
-    def result(
-        self, settings: HealthCheck, result: Result, now: float, drawn: float, *, traffic: bool
-    ) -> bool:
-        """Take in what a check came to; whether the host's health is another now.
-
-        traffic: whether the cluster has had requests.
-        """
+    def result(self, result: Result, now: float, drawn: float, *, traffic: bool) -> None:
+        """Take in what a check came to; traffic: whether the cluster has had requests."""
+        settings = self.settings
         before = self.healthy
         if result is Result.GOOD:
             self.bad = 0
@@ -151,13 +149,11 @@ class Checked:
             ):
                 self.healthy = False
         changed = self.healthy is not before
-        self.due = now + self.wait(settings, drawn, changed=changed, traffic=traffic)
-        return changed
+        self.due = now + self.wait(drawn, changed=changed, traffic=traffic)
 
-    def wait(
-        self, settings: HealthCheck, drawn: float, *, changed: bool, traffic: bool
-    ) -> float:
+    def wait(self, drawn: float, *, changed: bool, traffic: bool) -> float:
         """Seconds until the next check."""
+        settings = self.settings
         if not traffic:
             wait = settings.no_traffic
             if self.healthy and settings.no_traffic_healthy is not None:

@@ -49,8 +49,9 @@ class Forward:
 
     timeout: seconds from the whole request to the whole response, retries included;
     idle_timeout: seconds in which nothing moves (None: whatever holds elsewhere, 0.0:
-    none); stream_limit: seconds that the exchange may last; None for the others: no
-    limit. max_grpc_timeout: the most that grpc-timeout may ask for, in place of
+    none); stream_limit: seconds that the exchange may last (None, 0.0 alike);
+    request_timeout: seconds in which the whole request must have come; None for the
+    others: no limit. max_grpc_timeout: the most that grpc-timeout may ask for, in place of
     timeout; None: the header is ignored, 0.0: it may ask for anything.
     not_found: the status where the chosen cluster's name leads to nothing.
     upgrades: protocols, in lower case. limits, host_limits: what requests count as for
@@ -63,6 +64,7 @@ class Forward:
     not_found: int = 503
     idle_timeout: float | None = None
     stream_limit: float | None = None
+    request_timeout: float | None = None
     max_grpc_timeout: float | None = None
     retry: RetryPolicy | None = None
     mirrors: tuple[Mirror, ...] = ()

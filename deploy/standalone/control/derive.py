@@ -134,6 +134,7 @@ def derive(
         attachments=attachments,
         filters=filters.by_key,
         patched_routes=filters.routes,
+        patches=filters.clusters,
         access=filters.access,
         held=filters.held,
         destinations=destinations,

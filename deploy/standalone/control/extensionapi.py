@@ -29,6 +29,8 @@ class ApplyTo(StrEnum):
     """What an EnvoyFilter's patch changes."""
 
     HTTP_FILTER = "HTTP_FILTER"
+    NETWORK_FILTER = "NETWORK_FILTER"
+    CLUSTER = "CLUSTER"
     ROUTE_CONFIGURATION = "ROUTE_CONFIGURATION"
     VIRTUAL_HOST = "VIRTUAL_HOST"
     HTTP_ROUTE = "HTTP_ROUTE"
@@ -52,7 +54,7 @@ class PatchMatch:
 
     port: of the service; filter: the HTTP filter; chain: the filter chain;
     configuration, host, domain, route: names of a RouteConfiguration and its parts;
-    action: ROUTE, REDIRECT or DIRECT_RESPONSE.
+    action: ROUTE, REDIRECT or DIRECT_RESPONSE; service, subset: of a cluster.
     """
 
     port: int = 0
@@ -63,12 +65,15 @@ class PatchMatch:
     domain: str = ""
     route: str = ""
     action: str = ""
+    service: str = ""
+    subset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigPatch:
     """One of an EnvoyFilter's patches. value: a serialized message of Envoy's: HttpFilter,
-    RouteConfiguration, VirtualHost or Route; path: its place in the object.
+    Filter, Cluster, RouteConfiguration, VirtualHost or Route; path: its place in the
+    object.
     """
 
     apply_to: ApplyTo

@@ -227,12 +227,13 @@ class Persistence:
     """What keeps a client with its endpoint: a cookie, or a header that it sends back.
 
     name: empty for one made of the route's; lifetime: of the cookie in seconds, 0 for as
-    long as the client likes.
+    long as the client likes; idle: seconds without a request that end it, 0 for none.
     """
 
     name: str = ""
     header: bool = False
     lifetime: float = 0.0
+    idle: int = 0
 
 
 @dataclass(frozen=True, slots=True)

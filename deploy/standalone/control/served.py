@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from deploy.standalone.control.authentication import Standing
+from deploy.standalone.control.extensionapi import ConfigPatch
 from deploy.standalone.control.hosts import Host
 from deploy.standalone.control.istioapi import ROOT_NAMESPACE, PeerAuthentication
 from deploy.standalone.control.memo import Memo
@@ -50,7 +51,7 @@ from deploy.standalone.control.translate.resources import (
 )
 from deploy.standalone.control.translate.routes import configuration_name, route_configuration
 from deploy.standalone.control.translate.services import service_address, service_name
-from deploy.standalone.control.translate.streams import listener, listener_name, own_chain
+from deploy.standalone.control.translate.streams import listener, listener_name
 from deploy.standalone.control.translate.workloads import (
     PodView,
     workload_address,
@@ -109,7 +110,7 @@ def make_contents(view: View, trust_domain: str, memo: Memo) -> Contents:
 class Traffic:
     """What waypoints are told of a service. filters: HttpConnectionManagers by port;
     routes: RouteConfigurations that EnvoyFilters changed; access: filters for bytes;
-    ports: TCP ones.
+    patches: of clusters; ports: TCP ones.
     """
 
     http: Mapping[int, HttpPort]
@@ -118,6 +119,7 @@ class Traffic:
     filters: Mapping[int, Any]
     routes: Mapping[int, Any]
     destination: Destination | None
+    patches: tuple[ConfigPatch, ...]
     ports: tuple[Port, ...]
 
 
@@ -130,6 +132,7 @@ def traffic_of(key: Name, ports: Sequence[Port], view: View) -> Traffic:
         view.filters.get(key, {}),
         view.patched_routes.get(key, {}),
         view.destinations.by_key.get(key),
+        view.patches.get(key, ()),
         tuple(port for port in ports if port.transport is Transport.TCP),
     )
 
@@ -144,14 +147,12 @@ def configurations(hostname: str, traffic: Traffic) -> dict[str, Any]:
     for number, configuration in traffic.routes.items():
         found[configuration_name(number, hostname)] = configuration
     for number in traffic.streams.keys() | traffic.access.keys():
-        chains = traffic.streams.get(number) or own_chain(hostname, number)
+        chains = traffic.streams.get(number, ())
         access = traffic.access.get(number, ())
         found[listener_name(number, hostname)] = listener(hostname, number, chains, access)
     for number, manager in traffic.filters.items():
         found[filters_name(number, hostname)] = manager
-    if traffic.destination is not None:
-        found |= clusters(hostname, traffic.ports, traffic.destination)
-    return found
+    return found | clusters(hostname, traffic.ports, traffic.destination, traffic.patches)
 
 
 def make_policies(view: View, memo: Memo) -> dict[str, Resource]:

@@ -9,6 +9,7 @@ from typing import Any
 from deploy.standalone.config import TRUST_DOMAIN
 from deploy.standalone.control.allocate import Allocations, Ranges, ServiceName
 from deploy.standalone.control.authentication import Authentications
+from deploy.standalone.control.extensionapi import ConfigPatch
 from deploy.standalone.control.hosts import Hosts
 from deploy.standalone.control.objects import IpAddress
 from deploy.standalone.control.outsides import Names, OutsideView
@@ -64,6 +65,7 @@ class View:
     attachments: Attachments
     filters: Mapping[Name, Mapping[int, Any]]
     patched_routes: Mapping[Name, Mapping[int, Any]]
+    patches: Mapping[Name, tuple[ConfigPatch, ...]]
     access: Mapping[Name, Mapping[int, tuple[Any, ...]]]
     held: Mapping[Name, tuple[str, ...]]
     destinations: Destinations

@@ -35,7 +35,7 @@ DOUBLED = Substitution("^/(a)", r"/\1\1")
         ({"max_stream_duration": {"grpc_timeout_header_max": "9s"}}, "max_grpc_timeout", 9.0),
         ({"max_stream_duration": {"grpc_timeout_header_max": "9s"}}, "stream_limit", None),
         ({"max_stream_duration": {"max_stream_duration": "8s"}}, "stream_limit", 8.0),
-        ({"max_stream_duration": {"max_stream_duration": "0s"}}, "stream_limit", None),
+        ({"max_stream_duration": {"max_stream_duration": "0s"}}, "stream_limit", 0.0),
         ({"prefix_rewrite": "/new"}, "path", PrefixRewrite(b"/new", 1)),
         ({"regex_rewrite": REWRITE}, "path", PatternRewrite(DOUBLED)),
         ({"host_rewrite_literal": "B.test"}, "host", HostLiteral(b"B.test")),

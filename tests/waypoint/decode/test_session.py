@@ -26,9 +26,11 @@ def header(name: str) -> dict[str, Any]:
     return {"name": "h", "typedConfig": {"@type": kind, "name": name}}
 
 
-def decoded(config: dict[str, Any]) -> Session | None:
+def decoded(config: dict[str, Any], idle: dict[str, Any] | None = None) -> Session | None:
     own = {"envoy.filters.http.stateful_session": {"@type": PER_ROUTE, **config}}
     route = {"match": {"prefix": "/"}, "route": {"cluster": "c"}, "typedPerFilterConfig": own}
+    if idle is not None:
+        route["metadata"] = {"filterMetadata": {"tandem.io/session": idle}}
     host = {"name": "h", "domains": ["*"], "routes": [route]}
     message = json_format.ParseDict({"virtualHosts": [host]}, route_pb2.RouteConfiguration())
     action = decode_table(message.SerializeToString()).hosts[0].routes[0].action
@@ -67,3 +69,23 @@ def test_sessions(config: dict[str, Any], session: Session | None) -> None:
 def test_what_cannot_be_honoured_is_named(config: dict[str, Any], named: str) -> None:
     with pytest.raises(RouteError, match=named):
         decoded(config)
+
+
+@pytest.mark.parametrize("state", [cookie(name="a"), header("a")])
+def test_how_long_a_session_may_go_unused(state: dict[str, Any]) -> None:
+    found = decoded({"statefulSession": {"sessionState": state}}, {"idle_seconds": 30})
+    assert found is not None
+    assert found.idle == 30
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [
+        {"idle_seconds": 0}, {"idle_seconds": -1}, {"idle_seconds": 1.5}, {"idle_seconds": "5"},
+        {"idle_seconds": True}, {"idle_seconds": 1e12}, {"seconds": 5}, {},
+        {"idle_seconds": 5, "more": 1},
+    ],
+)  # fmt: skip
+def test_a_bad_idle_time_is_named(idle: dict[str, Any]) -> None:
+    with pytest.raises(RouteError, match=r"tandem\.io/session"):
+        decoded({"statefulSession": {"sessionState": cookie(name="a")}}, idle)

@@ -310,7 +310,12 @@ TIMES: dict[str, Any] = {
     ],
 )  # fmt: skip
 def test_health_checks(fields: dict[str, Any], check: HealthCheck) -> None:
-    assert decoded(healthChecks=[{**TIMES, **fields}]).health == check
+    assert decoded(healthChecks=[{**TIMES, **fields}]).checks == (check,)
+
+
+def test_several_health_checks() -> None:
+    found = decoded(healthChecks=[{**TIMES, **GRPC}, {**TIMES, "tcpHealthCheck": {}}]).checks
+    assert [type(each.check) for each in found] == [GrpcCheck, TcpCheck]
 
 
 @pytest.mark.parametrize(
@@ -435,7 +440,9 @@ def checked_by_http(**fields: Any) -> dict[str, Any]:
         ({"healthChecks": [{**TIMES, "customHealthCheck": {"name": "redis"}}]},
          "custom_health_check"),
         ({"healthChecks": [{**TIMES}]}, "health_checker is missing"),
-        ({"healthChecks": [{**TIMES, **GRPC}] * 2}, "health_checks: 2"),
+        ({"healthChecks": [{**TIMES, **GRPC}] * 17}, "health_checks: 17"),
+        ({"healthChecks": [{**TIMES, **GRPC}, {**TIMES}]},
+         "health_checks[1].health_checker is missing"),
         (checked_by_http(path="x"), "path 'x'"),
         (checked_by_http(path="/a b"), "path '/a b'"),
         (checked_by_http(host="a\r\nb: c"), "line end"),

@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (  # noqa: E501
+    HttpConnectionManager,
+)
 from google.protobuf import json_format
 
-from tests.waypoint.mesh import filters, host, routes, running, service, to
+from tests.waypoint.mesh import filters, host, hostname, routes, running, service, to
+from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.http2.heads import read_request
 from waypoint.http2.siblings import MOST, Siblings, siblings_of
 from waypoint.plan import Plan, plan_request
 from waypoint.routing import Facts, Source
 from waypoint.targets import Target
 from ztunnel_compat.h2.fields import Family, Fields, Head
+from ztunnel_compat.model import Extension
 
 FIELDS = [
     (b":method", b"GET"),
@@ -148,6 +153,20 @@ async def test_plans_that_hold_for_a_while_are_made_anew() -> None:
         siblings.learn(from_nothing(fields, target)._replace(until=10.0))
         assert siblings.plan(fields, target, SOURCE, 9.0) is not None
         assert siblings.plan(fields, target, SOURCE, 10.0) is None
+
+
+async def test_a_path_that_makes_a_head_too_large_is_looked_at_anew() -> None:
+    manager = HttpConnectionManager()
+    manager.max_request_headers_kb.value = 1
+    name = f"inbound-vip|80|filters|{hostname('web')}"
+    bounds = Extension(name, FILTERS_URL, manager.SerializeToString())
+    async with running() as mesh:
+        mesh.push(service("web", routes("web", host(*ROUTES)), bounds))
+        (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
+        siblings, kin = Siblings(), family()
+        siblings.learn(from_nothing(asked(kin, b"/d"), target))
+        assert siblings.plan(asked(kin, b"/d/" + b"x" * 500), target, SOURCE, 0.0) is not None
+        assert siblings.plan(asked(kin, b"/d/" + b"x" * 1000), target, SOURCE, 0.0) is None
 
 
 async def test_so_many_routes_are_remembered() -> None:

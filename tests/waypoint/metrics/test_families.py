@@ -56,6 +56,18 @@ def test_connections_have_istio_s_four() -> None:
     }
 
 
+def test_grpc_s_messages_are_istio_s_two() -> None:
+    recorder = Recorder()
+    recorder.called((CLIENT, member(cluster())), 3, 4)
+    recorder.called((CLIENT, member(cluster())), 1, 0)
+    found = told(Snapshot(messages=recorder.messages.copy()))
+    ((labels, asked),) = found["istio_request_messages_total"]
+    assert found["istio_response_messages_total"] == [(labels, 4)]
+    assert asked == 4
+    assert labels["destination_service_name"] == "web"
+    assert labels.keys() & {"response_code", "request_protocol", "response_flags"} == set()
+
+
 def test_what_the_waypoint_counts_is_told_by_its_names() -> None:
     counts = {
         ("connections_refused", "no_peer"): 2,

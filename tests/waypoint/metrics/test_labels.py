@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 
 from waypoint.metrics.labels import (
+    MESSAGES,
     NO_CLIENT,
     REQUEST,
     STREAM,
     client_of,
+    message_labels,
+    other_messages,
     other_request,
     other_stream,
     request_labels,
@@ -100,6 +103,10 @@ def test_what_finds_no_room_keeps_little() -> None:
     assert known == {
         "reporter": "waypoint", "request_protocol": "grpc", "response_code": "503",
     }  # fmt: skip
+    labels = other_messages(message_labels(client, SERVICE, WEB))
+    assert [(n, v) for n, v in zip(MESSAGES, labels, strict=True) if v != "unknown"] == [
+        ("reporter", "waypoint")
+    ]
     labels = other_stream(stream_labels(client, SERVICE, WEB, "UF"))
     known = {n: v for n, v in zip(STREAM, labels, strict=True) if v != "unknown"}
     assert known == {"reporter": "waypoint", "request_protocol": "tcp"}

@@ -6,7 +6,7 @@ import pytest
 
 from waypoint.cluster import Cluster
 from waypoint.member import Member
-from waypoint.metrics.labels import REQUEST, STREAM, client_of
+from waypoint.metrics.labels import MESSAGES, REQUEST, STREAM, client_of
 from waypoint.metrics.recorder import (
     BOUNDS,
     CLOSED,
@@ -116,6 +116,40 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(recorder.known) <= MOST_KNOWN
     (row,) = recorder.requests.rows.values()
     assert sum(row[:SUM]) == MOST_KNOWN + 10
+
+
+def test_messages_by_who_asked_whom() -> None:
+    recorder = Recorder()
+    endpoint = member(cluster())
+    recorder.called((CLIENT, endpoint), 1, 2)
+    recorder.called((CLIENT, endpoint), 3, 4)
+    recorder.called((CLIENT, endpoint.cluster), 5, 6)
+    named = {labels[MESSAGES.index("destination_workload")]: row
+             for labels, row in recorder.messages.rows.items()}  # fmt: skip
+    assert named == {"web": [4, 6], "unknown": [5, 6]}
+    endpoint.workload = Workload("v2", workload_name="v2")
+    recorder.renew()
+    recorder.called((CLIENT, endpoint), 1, 0)
+    assert [1, 0] in recorder.messages.rows.values()
+
+
+def test_a_forgotten_row_of_messages_gets_no_more_counts() -> None:
+    recorder = Recorder()
+    pair = (CLIENT, cluster())
+    recorder.called(pair, 1, 2)
+    recorder.forget(0.0)
+    recorder.forget(1e9)
+    assert not recorder.messages.rows
+    recorder.called(pair, 3, 4)
+    assert list(recorder.messages.rows.values()) == [[3, 4]]
+
+
+def test_what_is_remembered_of_calls_is_bounded() -> None:
+    recorder = Recorder()
+    for _ in range(MOST_KNOWN + 10):
+        recorder.called((CLIENT, cluster()), 1, 1)
+    assert len(recorder.pairs) <= MOST_KNOWN
+    assert list(recorder.messages.rows.values()) == [[MOST_KNOWN + 10] * 2]
 
 
 def test_a_connection_is_opened_moves_bytes_and_is_closed() -> None:

@@ -98,3 +98,11 @@ def test_a_snapshot_survives_being_told() -> None:
         3, {("a", "b"): [1] * REQUEST_SIZE}, {("c",): [2]}, {("n", "x"): 4}, {("g",): 5}
     )
     assert read_snapshot(made.dump()) == made
+
+
+def test_messages_of_several_workers_are_summed() -> None:
+    totals = Totals()
+    totals.take(0, Snapshot(1, messages={("a",): [1, 2]}))
+    totals.take(1, Snapshot(2, messages={("a",): [10, 20]}))
+    totals.take(0, Snapshot(1, messages={("a",): [3, 2]}))
+    assert totals.sum().messages == {("a",): [13, 22]}

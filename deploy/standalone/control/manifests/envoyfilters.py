@@ -20,16 +20,17 @@ from deploy.standalone.control.manifests.entries import GROUP
 from deploy.standalone.control.manifests.fields import Fields
 from deploy.standalone.control.manifests.metadata import read_metadata
 from deploy.standalone.control.manifests.targetrefs import read_selector_or_targets
-from deploy.standalone.control.translate.envoytypes import parse_value
+from deploy.standalone.control.translate.envoytypes import MANAGER, parse_value
 
 VERSIONS = (f"{GROUP}/v1alpha3",)
 #: Contexts whose patches a waypoint follows; those of the others are for other proxies.
 OURS, OTHERS = ("ANY", "WAYPOINT"), ("SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY")
-MANAGER = "envoy.filters.network.http_connection_manager"
 LISTENER = "main_internal"
 ACTIONS = ("ANY", "ROUTE", "REDIRECT", "DIRECT_RESPONSE")
 OPERATIONS = {
     ApplyTo.HTTP_FILTER: tuple(Operation),
+    ApplyTo.NETWORK_FILTER: (Operation.MERGE,),
+    ApplyTo.CLUSTER: (Operation.MERGE,),
     ApplyTo.ROUTE_CONFIGURATION: (Operation.MERGE,),
     ApplyTo.VIRTUAL_HOST: (Operation.MERGE,),
     ApplyTo.HTTP_ROUTE: (Operation.MERGE,),
@@ -104,16 +105,22 @@ def skip(*parts: Fields) -> None:
 
 def read_match(fields: Fields, apply_to: ApplyTo) -> PatchMatch:
     """Read ``match``."""
-    fields.unsupported({"proxy": "all waypoints here are alike", "cluster": "use a route's"})
+    fields.unsupported({"proxy": "all waypoints here are alike"})
+    if apply_to is ApplyTo.CLUSTER:
+        return read_cluster(fields)
+    fields.unsupported({"cluster": "use a route's"})
     waypoint = fields.child("waypoint")
     port = waypoint.integer("portNumber", 0, 1, 65535)
-    if apply_to is ApplyTo.HTTP_FILTER:
-        fields.unsupported({"routeConfiguration": "an HTTP filter is matched by its listener"})
-        waypoint.unsupported({"route": "an HTTP filter is before all routes"})
+    if apply_to in {ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER}:
+        fields.unsupported({"routeConfiguration": "a filter is matched by its listener"})
+        waypoint.unsupported({"route": "a filter is before all routes"})
         name = read_filter(waypoint.child("filter"))
         waypoint.end()
         found = read_listener(fields.child("listener"))
-        return PatchMatch(found.port or port, found.filter or name, found.chain)
+        name = found.filter or name
+        if name and apply_to is ApplyTo.NETWORK_FILTER:
+            fields.wrong("", f"{apply_to} is {MANAGER} itself: leave subFilter out")
+        return PatchMatch(found.port or port, name, found.chain)
     fields.unsupported({"listener": "what routes do is matched by routeConfiguration"})
     waypoint.unsupported({"filter": "what routes do is matched by a route's name"})
     route = waypoint.child("route")
@@ -123,6 +130,22 @@ def read_match(fields: Fields, apply_to: ApplyTo) -> PatchMatch:
     found = read_configuration(fields.child("routeConfiguration"), apply_to)
     if not waypoint.missing:
         return PatchMatch(port, route=name)
+    return found
+
+
+def read_cluster(fields: Fields) -> PatchMatch:
+    """Read ``match`` of a patch for clusters."""
+    fields.unsupported(
+        dict.fromkeys(("listener", "routeConfiguration", "waypoint"), "use cluster")
+    )
+    cluster = fields.child("cluster")
+    cluster.unsupported({"name": "give service, portNumber and subset"})
+    found = PatchMatch(
+        port=cluster.integer("portNumber", 0, 1, 65535),
+        service=cluster.text("service"),
+        subset=cluster.text("subset"),
+    )
+    cluster.end()
     return found
 
 

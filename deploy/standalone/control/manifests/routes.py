@@ -36,7 +36,6 @@ from deploy.standalone.control.routing import (
 #: GEP-1731: a retry stanza asks for these, whatever statuses it lists.
 RETRY_ON = ("connect-failure", "refused-stream", "reset", "retriable-status-codes")
 UNSUPPORTED = {"useDefaultGateways": "name a Service in parentRefs"}
-NO_IDLE = {"idleTimeout": "nobody here knows when a client was last seen; leave it out"}
 HOSTNAMES = "without effect: a Service's route holds for all of its names"
 
 
@@ -133,7 +132,6 @@ def read_persistence(fields: Fields) -> Persistence | None:
     inner = fields.child("sessionPersistence")
     if inner.missing:
         return None
-    inner.unsupported(NO_IDLE)
     header = inner.choice("type", ("Cookie", "Header"), "Cookie") == "Header"
     name = inner.text("sessionName")
     if name and not TOKEN.fullmatch(name):
@@ -147,9 +145,13 @@ def read_persistence(fields: Fields) -> Persistence | None:
         inner.wrong("absoluteTimeout", "missing: a Permanent cookie needs it")
     if lifetime and (header or not lasting):
         inner.wrong("absoluteTimeout", "goes with a cookie of lifetimeType Permanent only")
+    idle = read_duration(inner, "idleTimeout")
+    if inner.has("idleTimeout") and (idle < 1 or idle % 1):
+        said = inner.text("idleTimeout")
+        inner.wrong("idleTimeout", f"{said!r}: give whole seconds, from 1s")
     config.end()
     inner.end()
-    return Persistence(name, header, lifetime)
+    return Persistence(name, header, lifetime, int(idle))
 
 
 def read_retry(fields: Fields) -> Retry:

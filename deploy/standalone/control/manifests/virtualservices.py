@@ -18,7 +18,7 @@ from deploy.standalone.control.trafficapi import VirtualService
 
 NO_SOURCE = {
     "sourceLabels": "only http routes know the labels of who asks; use an AuthorizationPolicy",
-    "sourceNamespace": "only http routes know who asks; use an AuthorizationPolicy",
+    "sourceNamespace": "a VirtualService of that namespace is for its connections alone",
     "sourceSubnet": "name workloads by labels or namespace, in http routes",
 }
 

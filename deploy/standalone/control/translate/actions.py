@@ -41,6 +41,8 @@ from deploy.standalone.control.translate.matching import string_matcher
 
 CORS_FILTER = "envoy.filters.http.cors"
 SESSION_FILTER = "envoy.filters.http.stateful_session"
+#: What Envoy's sessions have no word for, in a route's metadata.
+SESSION_METADATA = "tandem.io/session"
 PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
 PREVIOUS_PRIORITIES = "envoy.retry_priorities.previous_priorities"
 #: Istio's: so often a retry looks for a host that wasn't tried.

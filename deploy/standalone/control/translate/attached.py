@@ -65,11 +65,15 @@ class HttpPort:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Connections to TLS servers of these names (() for all) go to the shares."""
+    """Connections to TLS servers of these names (() for all) go to the shares.
+
+    namespaces: whose connections, () for all; a namespace that has chains has no others.
+    """
 
     name: str
     names: tuple[str, ...]
     shares: tuple[Share, ...]
+    namespaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """Routes of all kinds, and the services that they route the requests of.
 
 Per port of a service there is one group of rules for everyone, and one for each
-namespace that has its own (consumer routes), which its requests meet instead. In each,
-the Gateway API's routes go before VirtualServices, and HTTPRoutes before GRPCRoutes.
+namespace that has its own (consumer routes), which its requests, or connections, meet
+instead. In each, the Gateway API's routes go before VirtualServices, and HTTPRoutes before
+GRPCRoutes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from deploy.standalone.control.gatewayapi import HttpRoute, ParentRef, StreamRoute
@@ -118,18 +119,10 @@ def attach_stream(route: StreamRoute, board: Board) -> None:
     """Put a TCPRoute or a TLSRoute where its parents say."""
     board.accepted[route.key] = False
     for parent in route.parents:
-        if parent.namespace != route.namespace:
-            board.problems.append(
-                parent.origin.error(
-                    f"{parent.path}.namespace",
-                    f"not supported: a {route.kind} for connections from its own namespace to "
-                    f"a service of {parent.namespace}; put it there",
-                )
-            )
-            continue
+        own = parent.namespace == route.namespace
         protocols = STREAMS if route.kind == "TCPRoute" else {pb.TLS, pb.UNKNOWN}
         for frontend, port in meant(parent, protocols, board):
-            slot = Slot(frontend.key, port.port, ())
+            slot = Slot(frontend.key, port.port, () if own else (route.namespace,))
             holder = board.holders.setdefault(slot, route.key)
             if holder != route.key and "TCPRoute" in {holder.kind, route.kind}:
                 board.problems.append(
@@ -198,18 +191,10 @@ def attach_claim(claim: Claim, board: Board) -> None:
             )
             board.groups[slot] = Group(claim.namespaces, rules, ranked=False)
     for port in streams:
-        slot = Slot(frontend.key, port.port, ())
+        slot = Slot(frontend.key, port.port, claim.namespaces)
         tls = app_protocol(port) in {pb.TLS, pb.UNKNOWN}
         chains = streams_of(service, frontend, port.port, board.lookup, tls=tls)
-        if chains and claim.namespaces:
-            board.problems.append(
-                service.origin.error(
-                    claim.path,
-                    "not supported: tls and tcp routes for some namespaces only; put them "
-                    f"into {frontend.namespace}, without exportTo",
-                )
-            )
-        elif chains and is_free(slot, claim, board):
+        if chains and is_free(slot, claim, board):
             board.chains[slot] = chains
 
 
@@ -300,7 +285,18 @@ def finished(board: Board) -> Attachments:
             cluster_name(number, key[1]), 1, hashing=found.hashing(number) if found else None
         )
         http[key][number] = HttpPort(tuple(groups), default)
-    streams: dict[Name, dict[int, tuple[Chain, ...]]] = defaultdict(dict)
-    for slot, chains in sorted(board.chains.items()):
-        streams[slot.key][slot.port] = chains
-    return Attachments(http, streams, board.accepted, tuple(board.problems))
+    return Attachments(http, streams_of_ports(board), board.accepted, tuple(board.problems))
+
+
+def streams_of_ports(board: Board) -> dict[Name, dict[int, tuple[Chain, ...]]]:
+    """Chains by service and port; narrow ones first, and a namespace's the first that are."""
+    found: dict[Name, dict[int, tuple[Chain, ...]]] = defaultdict(dict)
+    taken: set[tuple[Name, int, str]] = set()
+    for slot, chains in sorted(board.chains.items(), key=lambda item: not item[0].namespaces):
+        key, port, namespaces = slot
+        free = tuple(each for each in namespaces if (key, port, each) not in taken)
+        taken.update((key, port, each) for each in free)
+        if free or not namespaces:
+            own = tuple(replace(chain, namespaces=free) for chain in chains)
+            found[key][port] = (*found[key].get(port, ()), *own)
+    return found

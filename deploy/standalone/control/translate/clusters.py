@@ -9,17 +9,20 @@ from envoy.config.cluster.v3.outlier_detection_pb2 import OutlierDetection
 from envoy.config.core.v3.protocol_pb2 import HttpProtocolOptions as CommonOptions
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
+from deploy.standalone.control.extensionapi import ConfigPatch
 from deploy.standalone.control.trafficapi import (
     Balancer,
     Hashing,
     LocalityRule,
     Outliers,
     Pool,
+    TrafficPolicy,
     Warmup,
 )
 from deploy.standalone.control.translate.actions import duration
 from deploy.standalone.control.translate.attached import cluster_name
 from deploy.standalone.control.translate.destinations import Destination
+from deploy.standalone.control.translate.merging import merge
 from deploy.standalone.control.translate.ports import Port, app_protocol
 from proto import workload_pb2 as pb
 
@@ -31,19 +34,37 @@ POLICIES = {
     "RANDOM": Cluster.RANDOM,
     "ROUND_ROBIN": Cluster.ROUND_ROBIN,
 }
+#: Where nobody says anything.
+PLAIN = Destination(TrafficPolicy(), {})
 SUBSET = "tandem.io/subset"
 LOCALITY = "tandem.io/locality"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def clusters(
-    hostname: str, ports: tuple[Port, ...], destination: Destination
+    hostname: str,
+    ports: tuple[Port, ...],
+    destination: Destination | None,
+    patches: tuple[ConfigPatch, ...],
 ) -> dict[str, Any]:
-    """Every port's cluster, and those of the subsets, by name."""
+    """Every port's cluster of which something is said, and those of the subsets, by name.
+
+    patches: EnvoyFilters' for this service.
+    """
     found = {}
+    own = destination or PLAIN
     for port in ports:
-        for subset in ("", *destination.subsets):
-            message = cluster(hostname, port, destination, subset)
+        for subset in ("", *own.subsets):
+            meant = [
+                patch
+                for patch in patches
+                if patch.match.port in {0, port.port} and patch.match.subset in {"", subset}
+            ]
+            if destination is None and not meant:
+                continue
+            message = cluster(hostname, port, own, subset)
+            for patch in meant:
+                merge(message, Cluster.FromString(patch.value))
             found[message.name] = message
     return found
 

@@ -6,10 +6,11 @@ one in the order in which they are written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.route.v3 import route_components_pb2 as routes
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
@@ -50,7 +51,8 @@ ACTIONS = {"route": "ROUTE", "redirect": "REDIRECT", "direct_response": "DIRECT_
 class Bench:
     """Filters and routes on the way. made, http: by service and port, as without patches.
 
-    filters, routes: those of services that patches are for.
+    filters, routes: those of services that patches are for; managers: what they set of
+    their HttpConnectionManagers; clusters: the patches of their clusters.
     """
 
     made: Mapping[Name, Mapping[int, list[Any]]]
@@ -58,19 +60,31 @@ class Bench:
     problems: list[Problem]
     filters: dict[Name, dict[int, list[Any]]] = field(default_factory=dict)
     routes: dict[Name, dict[int, Any]] = field(default_factory=dict)
+    managers: dict[Name, dict[int, Any]] = field(default_factory=dict)
+    clusters: dict[Name, list[ConfigPatch]] = field(default_factory=dict)
 
     def apply(self, patch: ConfigPatch, frontend: Frontend) -> bool:
         """Apply a patch to a service; whether there was anything to apply it to."""
+        if patch.apply_to is ApplyTo.CLUSTER:
+            return self.on_clusters(patch, frontend)
         ports = [port for port in frontend.speaking(HTTP) if patch.match.port in {0, port}]
-        change = self.on_filters if patch.apply_to is ApplyTo.HTTP_FILTER else self.on_routes
+        change = self.changes.get(patch.apply_to, self.on_routes)
         return True in [change(patch, frontend.key, port) for port in ports]
+
+    @property
+    def changes(self) -> Mapping[ApplyTo, Callable[[ConfigPatch, Name, int], bool]]:
+        """What is done before routes, by what is patched."""
+        return {
+            ApplyTo.HTTP_FILTER: self.on_filters,
+            ApplyTo.NETWORK_FILTER: self.on_manager,
+        }
 
     def apply_to_workloads(self, patch: ConfigPatch, key: Name) -> bool:
         """Apply a patch to a waypoint's filters for workloads, which have no routes."""
-        match = patch.match
-        if patch.apply_to is not ApplyTo.HTTP_FILTER or match.port or match.chain:
+        change = self.changes.get(patch.apply_to)
+        if change is None or patch.match.port or patch.match.chain:
             return False
-        return self.on_filters(patch, key, PODS)
+        return change(patch, key, PODS)
 
     def on_filters(self, patch: ConfigPatch, key: Name, port: int) -> bool:
         """Apply a patch to a port's filters."""
@@ -80,6 +94,25 @@ class Bench:
         if after is not None:
             self.filters[key][port] = after
         return after is not None
+
+    def on_manager(self, patch: ConfigPatch, key: Name, port: int) -> bool:
+        """Apply a patch to a port's HttpConnectionManager."""
+        if patch.match.chain not in {"", configuration_name(port, key[1])}:
+            return False
+        found = self.managers.setdefault(key, {}).setdefault(port, pb.HttpConnectionManager())
+        value = pb.HttpConnectionManager()
+        Filter.FromString(patch.value).typed_config.Unpack(value)
+        merge(found, value)
+        return True
+
+    def on_clusters(self, patch: ConfigPatch, frontend: Frontend) -> bool:
+        """Keep a patch for a service's clusters."""
+        match = patch.match
+        meant = match.service in {"", frontend.hostname}
+        if not meant or (match.port and frontend.port(match.port) is None):
+            return False
+        self.clusters.setdefault(frontend.key, []).append(patch)
+        return True
 
     def on_routes(self, patch: ConfigPatch, key: Name, port: int) -> bool:
         """Apply a patch to a port's routes."""

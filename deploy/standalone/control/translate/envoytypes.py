@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.route.v3 import route_components_pb2 as routes
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
@@ -26,6 +28,9 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from deploy.standalone.control.errors import EnvoyValueError
 from deploy.standalone.control.extensionapi import ApplyTo
+from waypoint.decode.manager import BOUNDS, read_bounds, read_defaults
+from waypoint.decode_cluster.health import health_checks
+from waypoint.errors import RouteError
 
 #: What may stand in typed_config of an HttpFilter.
 FILTERS = (
@@ -49,12 +54,20 @@ OVERRIDES = (
     rbac_pb2.RBACPerRoute,
     routes.FilterConfig,
 )
+#: By what is patched; for all others, OVERRIDES.
+KINDS: Mapping[ApplyTo, tuple[Any, ...]] = {
+    ApplyTo.HTTP_FILTER: FILTERS,
+    ApplyTo.NETWORK_FILTER: (manager_pb2.HttpConnectionManager,),
+}
+MANAGER = "envoy.filters.network.http_connection_manager"
 #: A message of any type, written as a Struct: its type is in type_url.
 STRUCTS = ("udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct")
 PREFIX = "type.googleapis.com/"
 TYPE = "@type"
 PARTS = {
     ApplyTo.HTTP_FILTER: manager_pb2.HttpFilter,
+    ApplyTo.NETWORK_FILTER: Filter,
+    ApplyTo.CLUSTER: Cluster,
     ApplyTo.ROUTE_CONFIGURATION: RouteConfiguration,
     ApplyTo.VIRTUAL_HOST: routes.VirtualHost,
     ApplyTo.HTTP_ROUTE: routes.Route,
@@ -62,6 +75,8 @@ PARTS = {
 #: Of a route's parts, what a patch may set.
 SETTABLE = {
     ApplyTo.HTTP_FILTER: {"name", "typed_config", "disabled"},
+    ApplyTo.NETWORK_FILTER: {"name", "typed_config"},
+    ApplyTo.CLUSTER: {"health_checks"},
     ApplyTo.ROUTE_CONFIGURATION: {"typed_per_filter_config"},
     ApplyTo.VIRTUAL_HOST: {"typed_per_filter_config", "rate_limits"},
     ApplyTo.HTTP_ROUTE: {"typed_per_filter_config", "route"},
@@ -71,7 +86,7 @@ ROUTE_ACTION = {"rate_limits"}
 
 def parse_value(apply_to: ApplyTo, value: Mapping[str, Any]) -> Any:
     """A patch's value as Envoy's message; raises EnvoyValueError."""
-    kinds = FILTERS if apply_to is ApplyTo.HTTP_FILTER else OVERRIDES
+    kinds = KINDS.get(apply_to, OVERRIDES)
     known = {kind.DESCRIPTOR.full_name for kind in kinds}
     plain = without_structs(value, known, "")
     message = PARTS[apply_to]()
@@ -82,7 +97,29 @@ def parse_value(apply_to: ApplyTo, value: Mapping[str, Any]) -> Any:
     check_fields(message, SETTABLE[apply_to], "")
     if apply_to is ApplyTo.HTTP_ROUTE and message.HasField("route"):
         check_fields(message.route, ROUTE_ACTION, "route.")
+    if apply_to is ApplyTo.NETWORK_FILTER:
+        check_manager(message)
+    if apply_to is ApplyTo.CLUSTER:
+        try:
+            health_checks(message)
+        except RouteError as error:
+            raise EnvoyValueError(str(error)) from error
     return message
+
+
+def check_manager(message: Any) -> None:
+    """Raise EnvoyValueError where a manager sets what isn't a bound of a port's own."""
+    manager = manager_pb2.HttpConnectionManager()
+    if not message.typed_config.Unpack(manager):
+        raise EnvoyValueError("typed_config: missing")
+    if message.name not in {"", MANAGER}:
+        raise EnvoyValueError(f"name: {message.name!r} is not {MANAGER}")
+    check_fields(manager, BOUNDS, "typed_config.")
+    try:
+        read_bounds(manager)
+        read_defaults(manager)
+    except RouteError as error:
+        raise EnvoyValueError(f"typed_config.{error}") from error
 
 
 def without_structs(value: Any, known: set[str], at: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.standalone.control.extensionapi import ConfigPatch
 from deploy.standalone.control.problems import Problem
 from deploy.standalone.control.translate.attached import Attachments
 from deploy.standalone.control.translate.authorization import find_authorization
@@ -30,6 +31,7 @@ from deploy.standalone.control.translate.managers import (
     manager,
     places_of,
 )
+from deploy.standalone.control.translate.merging import merge
 from deploy.standalone.control.translate.plugins import (
     authn_plugins,
     authz_plugins,
@@ -58,13 +60,14 @@ MAKERS: tuple[Maker, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """HttpConnectionManagers by service and port, and the RouteConfigurations that
-    EnvoyFilters changed; what is wrong. access: as by_key, filters for bytes; held: what
-    attached policies hold for.
+    """HttpConnectionManagers by service and port, the RouteConfigurations that EnvoyFilters
+    changed, and their patches of a service's clusters; what is wrong. access: as by_key,
+    filters for bytes; held: what attached policies hold for.
     """
 
     by_key: Mapping[Name, Mapping[int, Any]]
     routes: Mapping[Name, Mapping[int, Any]]
+    clusters: Mapping[Name, tuple[ConfigPatch, ...]]
     access: Mapping[Name, Mapping[int, tuple[Any, ...]]]
     held: Mapping[Name, tuple[str, ...]]
     problems: tuple[Problem, ...]
@@ -78,17 +81,22 @@ def find_filters(world: World, frontends: Frontends, attachments: Attachments) -
         for key, ports in make(sight).items():
             for port, made in ports.items():
                 rows[key][port] += made
-    routes = patch(sight, rows)
-    complete(rows, routes)
+    bench = patch(sight, rows)
+    complete(rows, bench.routes)
     managers: dict[Name, dict[int, Any]] = defaultdict(dict)
-    filtered = {Place(key, port): None for key in rows for port in rows[key]}
+    asked = (rows, bench.managers)
+    filtered = {Place(key, port): None for each in asked for key in each for port in each[key]}
     for place, waypoint in (filtered | places_of(world, frontends)).items():
         row = rows[place.key][place.port]
-        if row or asks_more(waypoint, world):
-            managers[place.key][place.port] = manager(place, row, waypoint, world)
+        bounds = bench.managers.get(place.key, {}).get(place.port)
+        if row or bounds is not None or asks_more(waypoint, world):
+            made = managers[place.key][place.port] = manager(place, row, waypoint, world)
+            if bounds is not None:
+                merge(made, bounds)
     return Filters(
         managers,
-        routes,
+        bench.routes,
+        {key: tuple(patches) for key, patches in bench.clusters.items()},
         {
             key: {port: tuple(made) for port, made in ports.items()}
             for key, ports in sight.network.items()
@@ -98,10 +106,8 @@ def find_filters(world: World, frontends: Frontends, attachments: Attachments) -
     )
 
 
-def patch(
-    sight: Sight, rows: dict[Name, dict[int, list[Any]]]
-) -> Mapping[Name, Mapping[int, Any]]:
-    """Have EnvoyFilters change the rows of filters; the routes that they changed."""
+def patch(sight: Sight, rows: dict[Name, dict[int, list[Any]]]) -> Bench:
+    """Have EnvoyFilters change the rows of filters; what else they changed."""
     meant = []
     for each in in_order(sight.world.envoy_filters):
         if not each.targets:
@@ -119,4 +125,4 @@ def patch(
     apply_envoy_filters(meant, bench)
     for key, ports in bench.filters.items():
         rows[key] |= ports
-    return bench.routes
+    return bench

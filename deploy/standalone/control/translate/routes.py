@@ -23,6 +23,7 @@ from deploy.standalone.control.routing import (
 from deploy.standalone.control.translate.actions import (
     CORS_FILTER,
     SESSION_FILTER,
+    SESSION_METADATA,
     add_edits,
     cors_policy,
     redirect_action,
@@ -108,6 +109,9 @@ def envoy_route(group: Group, attached: AttachedRule, match: RouteMatch, port: i
                 message.typed_per_filter_config[SESSION_FILTER].Pack(
                     session(rule.persistence, attached.name), deterministic=True
                 )
+                if rule.persistence.idle:
+                    riding = message.metadata.filter_metadata[SESSION_METADATA]
+                    riding["idle_seconds"] = rule.persistence.idle
         case None:
             message.direct_response.CopyFrom(answer(NO_BACKEND, b"no valid backend\n"))
     return message

@@ -9,6 +9,7 @@ from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from deploy.standalone.control.translate.attached import Chain, Share, cluster_name
+from deploy.standalone.control.translate.matching import SOURCE_FILTER
 from deploy.standalone.control.translate.sight import PODS
 
 TCP_PROXY = "envoy.filters.network.tcp_proxy"
@@ -34,9 +35,12 @@ def listener(
 ) -> Any:
     """The Listener of a service's port; connections that no chain is for are closed.
 
-    access: filters that every chain has in front.
+    Where chains are for some namespaces only, the rest goes to the port itself. access:
+    filters that every chain has in front.
     """
     message = Listener(name=listener_name(port, hostname))
+    if all(chain.namespaces for chain in chains):
+        chains += own_chain(hostname, port)
     for chain in chains:
         message.filter_chains.append(filter_chain(chain, access))
     return message
@@ -55,4 +59,7 @@ def filter_chain(chain: Chain, access: tuple[Any, ...]) -> Any:
     found.typed_config.Pack(proxy, deterministic=True)
     message = FilterChain(name=chain.name, filters=[*access, found] if shares else [])
     message.filter_chain_match.server_names.extend(chain.names)
+    if chain.namespaces:
+        source = message.metadata.filter_metadata[SOURCE_FILTER]
+        source.get_or_create_list("namespaces").extend(chain.namespaces)
     return message

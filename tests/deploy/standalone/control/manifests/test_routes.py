@@ -81,9 +81,19 @@ def test_weights_default_to_one_and_may_be_zero() -> None:
             "'shop.example' is no origin",
         ),
         (
-            "- sessionPersistence: {idleTimeout: 3s}",
+            "- sessionPersistence: {idleTimeout: 500ms}",
             "rules[0].sessionPersistence.idleTimeout",
-            "not supported: nobody here knows",
+            "'500ms': give whole seconds, from 1s",
+        ),
+        (
+            "- sessionPersistence: {idleTimeout: 1500ms}",
+            "rules[0].sessionPersistence.idleTimeout",
+            "'1500ms': give whole seconds, from 1s",
+        ),
+        (
+            "- sessionPersistence: {idleTimeout: 0s}",
+            "rules[0].sessionPersistence.idleTimeout",
+            "'0s': give whole seconds, from 1s",
         ),
         (
             "- sessionPersistence: {type: Header, cookieConfig: {}}",

@@ -86,6 +86,32 @@ def test_another_namespaces_backend_needs_a_grant() -> None:
     assert not told(Mesh(*parts, GRANT), "no ReferenceGrant")
 
 
+def stream(name: str, namespace: str, kind: str = "TCPRoute", backend: str = "web") -> str:
+    """A route for connections to port 82 of shop's web; its only backend is shop's too."""
+    reference = "{group: '', kind: Service, name: web, namespace: shop, port: 82}"
+    return (
+        f"apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: {kind}\nmetadata:\n"
+        f"  name: {name}\n  namespace: {namespace}\nspec:\n  parentRefs: [{reference}]\n"
+        f"  rules: [{{backendRefs: [{{name: {backend}, namespace: shop, port: 82}}]}}]\n"
+    )
+
+
+def test_a_consumer_s_route_for_bytes_shares_its_port_with_the_producer_s() -> None:
+    parts = (AMBIENT, GATEWAY, TWO, stream("a", "shop"), stream("a", "store"))
+    mesh = Mesh(*parts)
+    assert told(mesh, "no ReferenceGrant in shop lets TCPRoutes of store name Service web")
+    key = ("shop", "web.shop.svc.cluster.local")
+    chains = mesh.view.attachments.streams[key][82]
+    assert [(chain.name, chain.namespaces) for chain in chains] == [
+        ("store.a.0", ("store",)), ("shop.a.0", ()),
+    ]  # fmt: skip
+    assert set(mesh.view.attachments.accepted.values()) == {True}
+    # Of two of one namespace the first counts.
+    mesh = Mesh(*parts, stream("b", "store"))
+    assert told(mesh, "port 82 of Service shop/web has TCPRoute store/a, which counts")
+    assert mesh.view.attachments.accepted[Key("TCPRoute", "store", "b")] is False
+
+
 def test_a_route_without_a_waypoint_is_noticed() -> None:
     plain = AMBIENT.replace(", istio.io/use-waypoint: waypoint", "")
     mesh = Mesh(plain, GATEWAY, service("web"), route(WEB))

@@ -307,7 +307,7 @@ def test_policies_of_a_namespace_are_not_for_waypoints() -> None:
 
 
 def stream_details(value: bytes, identity: str = FRIEND) -> str:
-    chain = decode_streams(value).find("")
+    chain = decode_streams(value).find("", "")
     assert chain is not None
     facts = Facts("", ("10.1.2.3", 5), ("10.96.0.9", 5432), identity)
     refusal, _ = chain.decide(NOBODY, facts)

@@ -260,7 +260,7 @@ def test_matches_are_honoured(match: str, meant: bool) -> None:
         (on_filters("ADD", "a").replace(LIMIT, "x/envoy.Lua"), "patch.value", "'envoy.Lua'"),
         (on_filters("ADD", "a", more="stat_prefx: x"), "patch.value", "stat_prefx"),
         (on_filters("REMOVE", ""), "match", "REMOVE needs the filter's name"),
-        ("{applyTo: CLUSTER, patch: {operation: ADD}}", "applyTo", "not supported: CLUSTER"),
+        ("{applyTo: LISTENER, patch: {operation: ADD}}", "applyTo", "not supported: LISTENER"),
         (on_routes("HTTP_ROUTE", "redirect: {}"), "patch.value", "redirect: not supported"),
         (on_routes("HTTP_ROUTE", "route: {timeout: 5s}"), "patch.value", "route.timeout: not"),
         (

@@ -118,6 +118,16 @@ def test_session_persistence(said: str, state: dict[str, object]) -> None:
     assert config == state
 
 
+@pytest.mark.parametrize("kind", ["Cookie", "Header"])
+def test_session_persistence_that_ends_when_nobody_asks(kind: str) -> None:
+    said = f"{{type: {kind}, idleTimeout: 1m30s}}"
+    rule = f"- sessionPersistence: {said}\n  backendRefs: [{{name: web, port: 80}}]"
+    (found,) = routes_of(configured(route(rule)))
+    assert found["metadata"] == {
+        "filterMetadata": {"tandem.io/session": {"idle_seconds": 90.0}}
+    }
+
+
 def test_the_most_specific_match_comes_first() -> None:
     matches = [
         "{path: {value: /}}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.deploy.standalone.control.helpers import (
@@ -81,6 +83,41 @@ def test_another_namespaces_is_for_its_own_requests_only() -> None:
     assert 'name: "store.x.0"' in text
     assert 'exact: "store"' in text
     assert text.index('name: "unmatched"') < text.index('name: "default"')
+
+
+@pytest.mark.parametrize(
+    ("exported", "owners"),
+    [
+        ("other", {"store": "store.x.0", "other": "shop.y.0"}),
+        # Of two for one namespace the first counts.
+        ("store, other", {"store": "shop.y.0", "other": "shop.y.0"}),
+    ],
+)
+def test_tcp_routes_of_some_namespaces_are_for_their_connections_only(
+    exported: str, owners: dict[str, str]
+) -> None:
+    full = "web.shop.svc.cluster.local"
+    tcp = f"hosts: [{full}]\n" + TCP.replace("host: web", f"host: {full}")
+    text = rides(
+        Mesh(
+            AMBIENT,
+            GATEWAY,
+            service("web").replace("name: http", "name: tcp"),
+            virtual(tcp, "x", "store"),
+            virtual(f"hosts: [web]\nexportTo: [{exported}]\n{TCP}", "y"),
+        )
+    )
+    *narrow, rest = text.split("filter_chains {")[1:]
+    found = {
+        namespace: chain
+        for chain in narrow
+        for namespace in re.findall('string_value: "(.*)"', chain)
+    }
+    assert found.keys() == owners.keys()
+    assert all(f'name: "{owner}"' in found[namespace] for namespace, owner in owners.items())
+    # Who has none goes to the service.
+    assert "string_value" not in rest
+    assert f'cluster: "outbound|80||{full}"' in rest
 
 
 @pytest.mark.parametrize(
