@@ -17,7 +17,7 @@ from typing import Any
 from deploy.cli import __main__ as cli
 from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner import app
-from deploy.standalone.runner.launch import Launch
+from deploy.standalone.runner.process import Launch
 from deploy.standalone.runner.system import Programs, daemon_launch
 from tests.support.mesh import ROOT, MeshHandle
 
