@@ -45,7 +45,8 @@ from daemon.tunnel.dial import Dialer
 from daemon.tunnel.handover import take
 from daemon.tunnel.listeners import Listeners
 from daemon.tunnel.outbound import Outbound
-from daemon.tunnel.pool import Pool
+from daemon.tunnel.pool import TunnelPool
+from daemon.tunnel.routes import Routes
 from daemon.tunnel.server import TunnelServer
 from daemon.tunnel.sockets import PodSockets
 from daemon.upgrade import take_kernel, take_over
@@ -302,7 +303,7 @@ def make_tunnels(
     def netns_of(cookie: int) -> int | None:
         return tunnels.netns_of(cookie)
 
-    pool = Pool(Dialer(sockets, credentials, netns_of).connect, tasks)
+    pool = TunnelPool(Dialer(sockets, credentials, netns_of).connect, tasks)
     credentials.followers.append(pool.forget)
     tunnels = TunnelServer(
         mesh=mesh.state,
@@ -311,8 +312,7 @@ def make_tunnels(
         authorizer=Authorizer(mesh.state, mesh.policies, mesh.synced),
         sockets=sockets,
         outbound=Outbound(
-            state=mesh.state,
-            service_of=telemetry.names.service,
+            routes=Routes(mesh.state, telemetry.names.service),
             pool=pool,
             tunnels=telemetry.tunnels,
             tasks=tasks,

@@ -23,6 +23,7 @@ proxy_protocol  who called, told to an application by PROXY's version 2
 peer        the peer query's answer, as the kernel lays it out
 
 h2/         HTTP/2, client and server
+session/    HBONE connections and their pool, whoever carries the bytes
 credentials/ certificates of one's own workloads, renewed in time, as TLS contexts
 runtime/    what every process needs: logging, tasks, back-off
 drivers/    I/O around the above: gRPC streams, unix sockets

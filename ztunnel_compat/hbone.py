@@ -78,6 +78,11 @@ def text_of(packed: bytes) -> tuple[str, bytes]:
     return str(found), found.packed
 
 
+def address_of(host: str) -> bytes:
+    """A socket's address, packed, 4 bytes where it was v4-mapped."""
+    return text_of(ipaddress.ip_address(host.partition("%")[0]).packed)[1]
+
+
 def parse_authority(raw: bytes) -> Authority:
     """Read ``host:port``; raises HboneError, whose status is 400."""
     if len(raw) > MAX_AUTHORITY:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bpf.errors import BpfError
-from daemon.tunnel.connection import POOLED, Timing, TunnelConnection, describe
+from daemon.tunnel.connection import TunnelConnection, describe
 from daemon.tunnel.errors import ResponseFlag, TunnelError
 from daemon.tunnel.pool import PoolKey
 from daemon.tunnel.secured import Secured
@@ -16,6 +16,7 @@ from daemon.tunnel.sockets import PodSockets
 from ztunnel_compat.certificates import verify_peer
 from ztunnel_compat.credentials.credentials import Credentials
 from ztunnel_compat.errors import CertificateError
+from ztunnel_compat.session.settings import POOLED, Timing
 
 logger = logging.getLogger(__name__)
 

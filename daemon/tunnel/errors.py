@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from ztunnel_compat.session.pool import ConnectError
+
 
 class ResponseFlag(StrEnum):
     """What Istio's metrics say of how a connection went (ztunnel: proxy/metrics.rs)."""
@@ -16,9 +18,13 @@ class ResponseFlag(StrEnum):
     IDENTITY_ERROR = "IDENTITY_ERROR"
 
 
-class TunnelError(Exception):
+class TunnelError(ConnectError):
     """A tunnelled connection failed; flag: how it is counted."""
 
     def __init__(self, flag: ResponseFlag, message: str) -> None:
         super().__init__(message)
         self.flag = flag
+
+    def anew(self) -> TunnelError:
+        """The same, for somebody else who waited."""
+        return TunnelError(self.flag, str(self))

@@ -11,31 +11,23 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Final, Protocol
+from typing import Final
 
 from bpf.addresses import mapped
 from bpf.errors import BpfError
 from bpf.layout import FlowFlag, Mark, TunnelPort
-from daemon.policies.identities import identity_hash, workload_identity
-from daemon.telemetry.tunnels import Ends, Tunnels
-from daemon.tunnel.authorize import Authorizer, Denial
-from daemon.tunnel.connection import Timing, TunnelConnection
+from daemon.policies.identities import identity_hash
+from daemon.tunnel.authorize import Denial
+from daemon.tunnel.client import ClientConnection
 from daemon.tunnel.destination import Destination, destination
-from daemon.tunnel.errors import ResponseFlag, TunnelError
+from daemon.tunnel.errors import ResponseFlag
 from daemon.tunnel.relay import Relay
 from daemon.tunnel.report import Report
-from daemon.tunnel.secured import Secured
-from daemon.tunnel.sockets import Connecting, PodSockets, reset
-from ztunnel_compat.certificates import verify_peer
-from ztunnel_compat.errors import CertificateError, HboneError
-from ztunnel_compat.h2.codes import ErrorCode
+from daemon.tunnel.sockets import Connecting, reset
+from ztunnel_compat.errors import HboneError
 from ztunnel_compat.h2.connection import Stream
 from ztunnel_compat.hbone import (
     Authority,
-    Baggage,
     ConnectRequest,
     Headers,
     parse_authority,
@@ -43,83 +35,11 @@ from ztunnel_compat.hbone import (
     response_headers,
     text_of,
 )
-from ztunnel_compat.identity import Identity
-from ztunnel_compat.istio_labels import Labels
-from ztunnel_compat.model import Service
 from ztunnel_compat.names import name_hash, target_hash
-from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy, unmapped
+from ztunnel_compat.proxy_protocol import ProxyHeader, encode_proxy
 from ztunnel_compat.rbac import Connection
-from ztunnel_compat.runtime.tasks import Tasks
-from ztunnel_compat.state import WorkloadState
 
-#: Seconds for the application to take a connection; ztunnel's.
-CONNECT: Final = 10.0
-#: Services that a connection's client may say it called, before what is known of their
-#: tunnels is found out anew.
-MOST_KNOWN: Final = 64
 LOOPBACKS: Final = (bytes([127, 0, 0, 1]), bytes(15) + b"\x01")
-#: Clients close what they don't use (ztunnel).
-SERVED: Final = Timing()
-
-
-class Pod(Protocol):
-    """Where tunnels end."""
-
-    netns: int
-    """Its network namespace, as an open file."""
-
-    @property
-    def uid(self) -> str:
-        """Its workload's xDS name."""
-        ...
-
-    @property
-    def identity(self) -> Identity:
-        """Whose certificate it shows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who is at the other end of a connection; address: packed, never mapped."""
-
-    identity: Identity
-    address: bytes
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """Who is at the ends of tunnels, and what is said of it.
-
-    labels: in metrics; baggage: to the client, of the pod.
-    """
-
-    ends: Ends
-    labels: Labels
-    baggage: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inbound:
-    """What all connections to this node share.
-
-    trust_domains: those whose clients may speak to the pod at all; room:
-    whether the pod may have another tunnel, which is its then until over is called; bad:
-    told of what is no CONNECT that could be served.
-    """
-
-    mesh: WorkloadState
-    network: str
-    authorizer: Authorizer
-    sockets: PodSockets
-    telemetry: Tunnels
-    tasks: Tasks
-    trust_domains: Callable[[Pod], Collection[str]]
-    room: Callable[[Pod], bool]
-    over: Callable[[Pod], None]
-    bad: Callable[[Pod, str], None]
-    connect_seconds: float = CONNECT
 
 
 class RefusedError(Exception):
@@ -131,98 +51,31 @@ class RefusedError(Exception):
         self.flag = flag
 
 
-class InboundConnection(TunnelConnection):
-    """One client's connection to a pod."""
+class InboundConnection(ClientConnection):
+    """Serves what a client asks for."""
 
-    client: Client
-    local: bytes
-
-    def __init__(
-        self, inbound: Inbound, pod: Pod, *, ended: Callable[[TunnelConnection], None]
-    ) -> None:
-        super().__init__(
-            inbound.sockets.poller, self.take, check=self.recognise, timing=SERVED, ended=ended
-        )
-        self.inbound = inbound
-        self.pod = pod
-        #: Who is at the ends of tunnels, by the service that the client says it called;
-        #: the same until a push.
-        self.known: dict[str, Called] = {}
-
-    def recognise(self, secured: Secured) -> None:
-        """See whose the certificate is; raises TunnelError for whom we don't speak to."""
-        certificate = secured.tls.getpeercert(binary_form=True)
-        try:
-            host, port = secured.socket.getpeername()[:2]
-            local = secured.socket.getsockname()[0]
-        except OSError as error:
-            raise TunnelError(ResponseFlag.CONNECT, f"it is gone: {error}") from error
-        try:
-            identity = verify_peer(certificate, self.inbound.trust_domains(self.pod))
-        except CertificateError as error:
-            raise TunnelError(ResponseFlag.TLS_FAILURE, str(error)) from error
-        self.client = Client(identity, address_of(host), port)
-        self.local = address_of(local)
-
-    def take(
-        self, _connection: TunnelConnection, stream: Stream, headers: Headers, end: bool
-    ) -> None:
+    def on_request(self, stream: Stream, headers: Headers, end: bool) -> None:
         """A client asks for a connection."""
         try:
             request = parse_request(headers)
         except HboneError as error:
             self.inbound.bad(self.pod, f"{self.client.identity}: {error}")
-            self.answer(stream, 400)
+            self.turn_down(stream, 400)
             return
         if not self.inbound.room(self.pod):  # counted, and said, by whoever knows why
-            self.answer(stream, 503)
+            self.turn_down(stream, 503)
             return
         tunnel = InboundTunnel(self, stream, request)
         if end:
             tunnel.relay.on_data(b"", True)
         tunnel.begin()
 
-    def called(self, hostname: str) -> Called:
-        """Who is at the ends of a tunnel; hostname: of the service, or empty."""
-        known = self.known.get(hostname)
-        if known is None:
-            ends = self.find_ends(hostname)
-            baggage = Baggage.of(ends.destination).encode() if ends.destination else b""
-            known = Called(ends, ends.labels(), baggage)
-            if len(self.known) >= MOST_KNOWN:
-                self.known.clear()
-            self.known[hostname] = known
-        return known
-
-    def find_ends(self, hostname: str) -> Ends:
-        """Who is at the ends, as far as it is known."""
-        inbound, pod, client = self.inbound, self.pod, self.client
-        source = inbound.mesh.workload_at(inbound.network, client.address)
-        if source is not None and workload_identity(source) != client.identity:
-            source = None
-        return Ends(
-            outbound=False,
-            source=source,
-            source_identity=client.identity,
-            destination=inbound.mesh.workload(pod.uid),
-            destination_identity=pod.identity,
-            service=called_service(inbound.mesh, pod.uid, hostname),
-        )
-
-    def answer(self, stream: Stream, status: int) -> None:
-        """Answer a request that comes to nothing, and want no more of it."""
-        if not self.closed:
-            self.respond(stream, response_headers(status), end=True)
-            if not stream.remote_closed:
-                # RFC 9113 section 8.1: after a whole answer, that is no error.
-                self.reset(stream, ErrorCode.NO_ERROR)
-
 
 class InboundTunnel:
     """One CONNECT, from its request to the end of its bytes."""
 
     def __init__(
-        self, connection: InboundConnection, stream: Stream, request: ConnectRequest
+        self, connection: ClientConnection, stream: Stream, request: ConnectRequest
     ) -> None:
         self.owner = connection
         self.stream = stream
@@ -313,7 +166,7 @@ class InboundTunnel:
         """Answer that it comes to nothing, and say why."""
         self.report.ended(str(refused), refused.flag)
         self.relay.close()
-        self.owner.answer(self.stream, refused.status)
+        self.owner.turn_down(self.stream, refused.status)
 
     def decide(self) -> Destination:
         """Where it leads; raises RefusedError when it may not."""
@@ -413,15 +266,6 @@ def cannot(error: OSError | BpfError) -> RefusedError:
     return RefusedError(503, ResponseFlag.CONNECT, f"can't connect: {why}")
 
 
-def called_service(mesh: WorkloadState, uid: str, hostname: str) -> Service | None:
-    """The service that the client says it called, if the pod is of it."""
-    if not hostname:
-        return None
-    return next(
-        (s for s in mesh.services_on_host(hostname) if uid in mesh.endpoints(s.key)), None
-    )
-
-
 def forwarded(text: str) -> Authority | None:
     """An ``address:port`` that was forwarded, or None."""
     try:
@@ -429,8 +273,3 @@ def forwarded(text: str) -> Authority | None:
     except HboneError:
         return None
     return found if found.address is not None else None
-
-
-def address_of(host: str) -> bytes:
-    """A socket's address, packed, 4 bytes where it was v4-mapped."""
-    return unmapped(ip_address(host.partition("%")[0]).packed)

@@ -13,42 +13,34 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bpf.layout import TunnelPort
 from daemon.telemetry.tunnels import Ends, Tunnels
 from daemon.tunnel.connection import TunnelConnection
 from daemon.tunnel.errors import ResponseFlag, TunnelError
-from daemon.tunnel.pool import Pool, PoolKey
+from daemon.tunnel.pool import TunnelPool
 from daemon.tunnel.relay import Relay
 from daemon.tunnel.report import Report
+from daemon.tunnel.routes import Route, Routes, SourcePod, at_waypoint
 from daemon.tunnel.sockets import PeerQuery, peer_of, reset
-from ztunnel_compat.errors import HboneError, IdentityError
+from ztunnel_compat.errors import HboneError
 from ztunnel_compat.h2.codes import ErrorCode
 from ztunnel_compat.hbone import (
     Authority,
-    Baggage,
     Headers,
     parse_response,
     request_headers,
     traceparent_of,
 )
-from ztunnel_compat.identity import Identity
 from ztunnel_compat.istio_labels import Labels
-from ztunnel_compat.model import Service, Workload
-from ztunnel_compat.names import name_hash
-from ztunnel_compat.peer import FLOW_SERVICE, FLOW_TUNNEL, FLOW_WAYPOINT, Peer, parse_peer
+from ztunnel_compat.peer import FLOW_TUNNEL, Peer, parse_peer
 from ztunnel_compat.runtime.tasks import Tasks
-from ztunnel_compat.state import WorkloadState
 
 logger = logging.getLogger(__name__)
 
 #: Connections that aren't joined to a stream yet, of all pods.
 MOST_OPENING: Final = 16_384
-#: Routes that are kept until something is pushed.
-MOST_ROUTES: Final = 10_000
 #: A stream that came to nothing by no fault of the application at the far end may be
 #: asked for again.
 TRIES: Final = 3
@@ -67,33 +59,8 @@ class Limits:
 LIMITS: Final = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePod:
-    """A pod of this node; cookie: of its network namespace; workload: hash of uid."""
-
-    cookie: int
-    uid: str
-    identity: Identity
-
-    @property
-    def workload(self) -> int:
-        """What the kernel calls it."""
-        return name_hash(self.uid)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a pod's connections to one destination go; the same until a push."""
-
-    key: PoolKey
-    ends: Ends
-    labels: Labels
-    baggage: bytes
-    service: str
-
-
 class Outbound:
-    """Joins pods' connections to streams; service_of: by the hash of a target.
+    """Joins pods' connections to streams.
 
     refused: connections that were reset before a tunnel was tried, by reason.
     """
@@ -101,24 +68,19 @@ class Outbound:
     def __init__(
         self,
         *,
-        state: WorkloadState,
-        service_of: Callable[[int], Service | None],
-        pool: Pool,
+        routes: Routes,
+        pool: TunnelPool,
         tunnels: Tunnels,
         tasks: Tasks,
         query: PeerQuery = peer_of,
         limits: Limits = LIMITS,
-        port: int = TunnelPort.HBONE,
     ) -> None:
-        self.state = state
-        self.service_of = service_of
         self.pool = pool
         self.tunnels = tunnels
         self.tasks = tasks
         self.query = query
         self.limits = limits
-        self.port = port
-        self.routes: dict[tuple[int, int, int, int, bytes], Route] = {}
+        self.routes = routes
         self.openings: set[Opening] = set()
         self.relays: dict[int, set[Relay]] = {}
         self.refused: Counter[str] = Counter()
@@ -160,57 +122,6 @@ class Outbound:
         for opening in [o for o in self.openings if o.pod.cookie == cookie]:
             opening.fail(TunnelError(ResponseFlag.CONNECT, "the pod left the mesh"))
 
-    def route(self, pod: SourcePod, peer: Peer) -> Route | None:
-        """Where a connection goes; None: the destination isn't known (yet)."""
-        at = (pod.cookie, peer.destination, peer.target, peer.flags, peer.far_address)
-        known = self.routes.get(at)
-        if known is None:
-            destination = self.state.workload_by_hash(peer.destination)
-            if destination is None:
-                return None
-            known = self.make_route(pod, peer, destination)
-            if len(self.routes) >= MOST_ROUTES:
-                self.routes.clear()
-            self.routes[at] = known
-        return known
-
-    def make_route(self, pod: SourcePod, peer: Peer, destination: Workload) -> Route:
-        """Where a connection to this workload goes."""
-        service = self.service_of(peer.target) if peer.flags & FLOW_SERVICE else None
-        identity = destination.identity
-        others = service.subject_alt_names if service and not at_waypoint(peer) else ()
-        source = self.state.workload(pod.uid)
-        ends = Ends(True, source, pod.identity, destination, identity, service)
-        return Route(
-            PoolKey(
-                pod.cookie,
-                pod.identity,
-                frozenset((identity, *identities(others))),
-                Authority.of(peer.far_address, 0).host,
-                self.port,
-            ),
-            ends,
-            ends.labels(),
-            Baggage.of(source).encode() if source is not None else b"",
-            service.hostname if service is not None else "",
-        )
-
-
-def at_waypoint(peer: Peer) -> bool:
-    """Whether a connection goes to the waypoint of what was asked for."""
-    return bool(peer.flags & FLOW_WAYPOINT)
-
-
-def identities(names: tuple[str, ...]) -> list[Identity]:
-    """A service's own names for who may answer; those of another form say nothing."""
-    found = []
-    for name in names:
-        try:
-            found.append(Identity.parse(name))
-        except IdentityError as error:
-            logger.debug("subject_alt_names: %s", error)
-    return found
-
 
 class Opening:
     """An application's connection on its way to a stream."""
@@ -240,7 +151,7 @@ class Opening:
         """Ask at once where all is known and a connection is there; else wait."""
         outbound = self.outbound
         outbound.openings.add(self)
-        route = outbound.route(self.pod, self.peer)
+        route = outbound.routes.find(self.pod, self.peer)
         if route is not None:
             self.take_route(route)
             connection = outbound.pool.find(route.key)
@@ -268,7 +179,7 @@ class Opening:
         try:
             async with asyncio.timeout(outbound.limits.unknown):
                 while True:
-                    found = outbound.route(self.pod, self.peer)
+                    found = outbound.routes.find(self.pod, self.peer)
                     if found is not None:
                         return found
                     await outbound.news.wait()
@@ -292,7 +203,7 @@ class Opening:
             ends,
             labels if labels is not None else ends.labels(),
             source=(socket.inet_pton(self.application.family, host), port),
-            destination=(self.peer.far_address, self.outbound.port),
+            destination=(self.peer.far_address, self.outbound.routes.port),
             target=self.authority(),
         )
         self.report.started = self.started
@@ -349,6 +260,7 @@ class Opening:
         relay.ended = self.ended
         self.report.opened(relay)
         relay.join(self.application)
+        relay.read_now()
 
     def broke(self, relay: Relay) -> None:
         """The stream was reset before there was an answer."""

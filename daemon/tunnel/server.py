@@ -18,12 +18,13 @@ from typing import Final, Protocol
 from daemon.policies.identities import Account
 from daemon.telemetry.tunnels import Tunnels
 from daemon.tunnel.authorize import Authorizer
-from daemon.tunnel.connection import TunnelConnection
+from daemon.tunnel.client import Inbound
+from daemon.tunnel.client import Pod as InboundPod
 from daemon.tunnel.handover import give
-from daemon.tunnel.inbound import Inbound, InboundConnection
-from daemon.tunnel.inbound import Pod as InboundPod
+from daemon.tunnel.inbound import InboundConnection
 from daemon.tunnel.listeners import Listeners, open_listeners
-from daemon.tunnel.outbound import Outbound, SourcePod
+from daemon.tunnel.outbound import Outbound
+from daemon.tunnel.routes import SourcePod
 from daemon.tunnel.secured import Secured
 from daemon.tunnel.sockets import Acceptor, PodSockets, reset
 from ztunnel_compat.credentials.credentials import Credentials
@@ -171,9 +172,13 @@ class TunnelServer:
         pod = self.pods[cookie] = TunnelPod(source, account, os.dup(netns_fd), listeners)
         self.credentials.hold(pod.identity)
         pod.acceptors += [
-            Acceptor(one, partial(self.accept_outbound, pod)) for one in listeners.outbound
+            Acceptor(self.sockets.poller, listener, partial(take, pod))
+            for listeners_of, take in (
+                (listeners.outbound, self.accept_outbound),
+                (listeners.hbone, self.accept),
+            )
+            for listener in listeners_of
         ]
-        pod.acceptors += [Acceptor(one, partial(self.accept, pod)) for one in listeners.hbone]
 
     def close(self, cookie: int) -> None:
         """Serve a pod no longer, from now on: what it has is broken off (ztunnel)."""
@@ -249,7 +254,8 @@ class TunnelServer:
 
     async def secure(self, pod: TunnelPod, connection: socket.socket) -> None:
         """Do the TLS handshake; from then on the connection serves itself."""
-        made = InboundConnection(self.inbound, pod, ended=lambda ended: self.ended(pod, ended))
+        made = InboundConnection(self.inbound, pod)
+        made.ended = partial(self.ended, pod, made)
         try:
             async with asyncio.timeout(HANDSHAKE):
                 context = await self.credentials.server_context(pod.identity)
@@ -274,7 +280,7 @@ class TunnelServer:
             elif self.closing:
                 made.drain()
 
-    def ended(self, pod: TunnelPod, connection: TunnelConnection) -> None:
+    def ended(self, pod: TunnelPod, connection: InboundConnection) -> None:
         """A connection is gone."""
         if connection in pod.connections:
             pod.connections.discard(connection)
@@ -334,7 +340,7 @@ class TunnelServer:
             logger.warning("%d tunnelled connections are broken off", self.busy)
         for cookie in list(self.pods):
             self.close(cookie)
-        self.outbound.pool.close()
+        self.outbound.pool.close("the node agent stops")
 
     async def hand_over(self, path: Path) -> None:
         """Give the listening sockets to a successor, when it comes."""

@@ -71,13 +71,13 @@ class PodSockets:
     def open(
         self, netns_fd: int, family: socket.AddressFamily, mark: Mark = OURS
     ) -> socket.socket:
-        """A non-blocking TCP socket in a namespace, marked, with our options.
+        """A non-blocking TCP socket in a namespace, marked; Nagle's algorithm is off.
 
         Raises OSError, NetnsError, KernelError.
         """
         made = self.make(netns_fd, family)
         try:
-            tune(made)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.marks.set(made.fileno(), mark)
         except BaseException:
             made.close()
@@ -98,20 +98,24 @@ class PodSockets:
     async def connect(
         self, netns_fd: int, address: str, port: int, mark: Mark = OURS
     ) -> socket.socket:
-        """Connect from within a namespace; waits for as long as the kernel tries.
+        """Connect from within a namespace to another node, with all our options.
+
+        Waits for as long as the kernel tries.
 
         Raises OSError, NetnsError, KernelError.
         """
-        made = self.begin(netns_fd, address, port, mark)
-        return await made.done() if isinstance(made, Connecting) else made
+        begun = self.begin(netns_fd, address, port, mark)
+        made = await begun.done() if isinstance(begun, Connecting) else begun
+        tune(made)
+        return made
 
     def begin(
         self, netns_fd: int, address: str, port: int, mark: Mark = OURS
     ) -> socket.socket | Connecting:
         """Begin to connect from within a namespace; a socket where that is all.
 
-        It is for the namespace's own addresses, mostly: the kernel has both ends.
-        Raises as ``connect``.
+        It is for the namespace's own addresses, mostly: the kernel has both ends, and
+        nothing between them has to be kept alive. Raises as ``connect``.
         """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         made = self.open(netns_fd, family, mark)
@@ -165,7 +169,7 @@ class Connecting:
 
 
 def tune(connection: socket.socket) -> None:
-    """Set the options of every connection of ours; a listener passes them on."""
+    """Set the options of connections that cross the network; a listener passes them on."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     idle, between, probes = KEEPALIVE
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -195,22 +199,24 @@ class Acceptor:
     The listener isn't this one's: closing leaves it open, with what waits there.
     """
 
-    def __init__(self, listener: socket.socket, take: Callable[[socket.socket], None]) -> None:
-        self.loop = asyncio.get_running_loop()
+    def __init__(
+        self, poller: Poller, listener: socket.socket, take: Callable[[socket.socket], None]
+    ) -> None:
+        self.poller = poller
         self.listener = listener
         self.take = take
         self.closed = False
         #: How many to take this turn: one more than there are costs a system call.
         self.most = 1
-        self.loop.add_reader(listener, self.accept)
+        poller.watch(listener.fileno(), IN, self)
 
     def close(self) -> None:
         """Accept no more."""
         if not self.closed:
             self.closed = True
-            self.loop.remove_reader(self.listener)
+            self.poller.leave(self.listener.fileno())
 
-    def accept(self) -> None:
+    def ready(self, events: int) -> None:
         """Take what has arrived, but not all at once."""
         most = self.most
         self.most = min(2 * most, ACCEPTS)
@@ -235,10 +241,10 @@ class Acceptor:
     def breathe(self, error: OSError) -> None:
         """Let connections wait in the kernel for a moment."""
         logger.error("can't accept connections: %s; they wait", error)
-        self.loop.remove_reader(self.listener)
-        self.loop.call_later(BREATH, self.again)
+        self.poller.leave(self.listener.fileno())
+        self.poller.loop.call_later(BREATH, self.again)
 
     def again(self) -> None:
         """Go on accepting."""
         if not self.closed:
-            self.loop.add_reader(self.listener, self.accept)
+            self.poller.watch(self.listener.fileno(), IN, self)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FREE = {"attacks", "e2e", "bench", "support"}
+FREE = {"attacks", "e2e", "interop", "bench", "support"}
 SOURCES = ("tandem", "ztunnel_compat", "bpf", "daemon", "waypoint", "deploy")
 
 

@@ -13,6 +13,7 @@ from ztunnel_compat.hbone import (
     Baggage,
     ConnectRequest,
     Headers,
+    address_of,
     parse_authority,
     parse_baggage,
     parse_request,
@@ -199,3 +200,15 @@ def test_garbage_is_refused_or_read() -> None:
         except HboneError:
             continue
         assert 0 < request.authority.port < 65536
+
+
+@pytest.mark.parametrize(
+    ("host", "packed"),
+    [
+        ("10.0.0.9", bytes((10, 0, 0, 9))),
+        ("::ffff:10.96.0.7", bytes((10, 96, 0, 7))),
+        ("fe80::1%eth0", b"\xfe\x80" + bytes(13) + b"\1"),
+    ],
+)
+def test_addresses_of_sockets(host: str, packed: bytes) -> None:
+    assert address_of(host) == packed

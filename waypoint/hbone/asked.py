@@ -7,7 +7,6 @@ of theirs. The client's certificate says who it is; what it says of itself doesn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from waypoint.targets import Target, Targets
 from waypoint.tunnelled import WorkloadAt, tunnelled
@@ -18,7 +17,7 @@ from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import Service
 from ztunnel_compat.names import name_hash, target_hash
 from ztunnel_compat.peer import FLOW_SERVICE
-from ztunnel_compat.proxy_protocol import ProxyHeader, unmapped
+from ztunnel_compat.proxy_protocol import ProxyHeader
 
 UNSPECIFIED = bytes(4)
 
@@ -80,8 +79,3 @@ def port_of(client: Client, request: ConnectRequest) -> int:
     except HboneError:
         return client.port
     return said.port if said.address == client.address else client.port
-
-
-def address_of(host: str) -> bytes:
-    """A socket's address, packed, 4 bytes where it was v4-mapped."""
-    return unmapped(ip_address(host.partition("%")[0]).packed)

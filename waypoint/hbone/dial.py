@@ -15,9 +15,9 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final, TypeVar
 
-from waypoint.hbone.connection import POOLED, HboneConnection, Timing
+from waypoint.hbone.connection import HboneConnection
 from waypoint.hbone.errors import BrokenError, RefusedError, TunnelError, UnprovenError
-from waypoint.hbone.pool import Key, Pool
+from waypoint.hbone.pool import Key, make_pool
 from waypoint.hbone.server import GOODBYE, HBONE_PORT
 from waypoint.hbone.transport import StreamTransport
 from waypoint.sockets import show_address
@@ -37,6 +37,7 @@ from ztunnel_compat.hbone import (
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import TunnelProtocol, Workload
 from ztunnel_compat.runtime.tasks import Tasks
+from ztunnel_compat.session.settings import POOLED, Timing
 
 logger = logging.getLogger(__name__)
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -132,7 +133,7 @@ class Dialer:
         self.baggage = baggage
         self.timing = timing
         self.port = port
-        self.pool = Pool(self.reach, tasks)
+        self.pool = make_pool(self.reach, tasks)
         self.failures: dict[str, str] = {}
 
     async def connect(

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from ztunnel_compat.session.pool import ConnectError
+
 #: What an answer's status means to who wanted the connection (ztunnel: proxy/inbound.rs).
 ERRORS: Final = {401: errno.EACCES, 403: errno.EACCES, 503: errno.ECONNREFUSED}
 
 
-class TunnelError(OSError):
+class TunnelError(ConnectError, OSError):
     """No stream; an OSError, as whoever connects expects. errno: the nearest of them."""
+
+    def anew(self) -> TunnelError:
+        """The same, for somebody else who waited."""
+        return TunnelError(self.errno, self.strerror)
 
 
 class UnprovenError(TunnelError):

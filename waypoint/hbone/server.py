@@ -16,8 +16,8 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Final
 
-from waypoint.hbone.asked import Client, address_of, asked
-from waypoint.hbone.connection import SERVED, HboneConnection
+from waypoint.hbone.asked import Client, asked
+from waypoint.hbone.connection import HboneConnection
 from waypoint.hbone.transport import StreamTransport
 from waypoint.server import BACKLOG, begin
 from waypoint.sockets import NO_LINGER, listen
@@ -26,16 +26,18 @@ from waypoint.worker import Worker
 from ztunnel_compat.certificates import verify_peer
 from ztunnel_compat.credentials.credentials import Credentials
 from ztunnel_compat.errors import CertificateError, HboneError
-from ztunnel_compat.h2.codes import ErrorCode
+from ztunnel_compat.h2.codes import Role
 from ztunnel_compat.h2.streams import Stream
 from ztunnel_compat.hbone import (
     Baggage,
     ConnectRequest,
     Headers,
+    address_of,
     parse_request,
     response_headers,
 )
 from ztunnel_compat.identity import Identity
+from ztunnel_compat.session.settings import SERVED
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class ServerConnection(HboneConnection):
     client: Client
 
     def __init__(self, server: HboneServer) -> None:
-        super().__init__(self.recognise, self.take, timing=SERVED, ended=server.ended)
+        super().__init__(self.recognise, Role.SERVER, timing=SERVED)
+        self.ended = lambda: server.ended(self)
         self.server = server
 
     def recognise(self, transport: asyncio.Transport) -> None:
@@ -69,9 +72,7 @@ class ServerConnection(HboneConnection):
         host, port = transport.get_extra_info("peername")[:2]
         self.client = Client(identity, address_of(host), port)
 
-    def take(
-        self, _connection: HboneConnection, stream: Stream, headers: Headers, end: bool
-    ) -> None:
+    def on_request(self, stream: Stream, headers: Headers, end: bool) -> None:
         """A client asks for a connection."""
         try:
             request = parse_request(headers)
@@ -83,13 +84,6 @@ class ServerConnection(HboneConnection):
         if end:
             transport.on_data(b"", True)
         self.server.take(Asking(self.server, self, transport, request))
-
-    def answer(self, stream: Stream, status: int) -> None:
-        """Answer a request that comes to nothing, and want no more of it."""
-        self.respond(stream, response_headers(status), end=True)
-        if not stream.remote_closed:
-            # RFC 9113 section 8.1: after a whole answer, that is no error.
-            self.reset(stream, ErrorCode.NO_ERROR)
 
 
 class Asking(asyncio.Protocol):
@@ -297,7 +291,7 @@ class HboneServer:
     ) -> None:
         """Answer what comes to nothing, and count why."""
         stream.data = None
-        connection.answer(stream, status)
+        connection.turn_down(stream, status)
         self.count(reason, f"{connection.client.identity}: {details}")
 
     def count(self, reason: str, details: str) -> None:

@@ -48,7 +48,7 @@ class Hbone:
     async def close(self, seconds: float) -> None:
         """Let connections end whose streams are done, then break off the rest."""
         await self.server.close(seconds)
-        self.dialer.pool.close()
+        self.dialer.pool.close("the waypoint stops")
 
     def dump(self) -> dict[str, Any]:
         """For people, JSON-able; no keys."""

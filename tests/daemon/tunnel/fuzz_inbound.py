@@ -13,7 +13,8 @@ import h2.config
 import h2.connection
 
 from bpf.layout import Mark
-from daemon.tunnel.inbound import Client, InboundConnection, InboundTunnel
+from daemon.tunnel.client import Client
+from daemon.tunnel.inbound import InboundConnection, InboundTunnel
 from daemon.tunnel.secured import Secured
 from daemon.tunnel.sockets import OURS, Connecting, PodSockets
 from tests.daemon.tunnel.pods import PORT, WHO, Node
@@ -108,7 +109,7 @@ def sound(rng: random.Random, authority: str) -> bytes:
 def connection(node: Node, transport: Transport) -> InboundConnection:
     """A connection whose TLS is up, of a client that proved who it is."""
     pod = node.server.pods[node.pod.cookie]
-    made = InboundConnection(node.server.inbound, pod, ended=lambda _: None)
+    made = InboundConnection(node.server.inbound, pod)
     made.check = None
     made.client = Client(WHO, bytes([10, 99, 0, 1]), 4711)
     made.local = bytes([10, 99, 0, 2])

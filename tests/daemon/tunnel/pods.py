@@ -21,7 +21,8 @@ from daemon.tunnel.authorize import Authorizer
 from daemon.tunnel.dial import Dialer
 from daemon.tunnel.listeners import Listeners
 from daemon.tunnel.outbound import Outbound
-from daemon.tunnel.pool import Pool
+from daemon.tunnel.pool import TunnelPool
+from daemon.tunnel.routes import Routes
 from daemon.tunnel.server import Limits, TunnelServer
 from daemon.tunnel.sockets import Marks, PodSockets
 from tests.daemon.meshes import ip, state_of, uid_of, workload
@@ -152,9 +153,8 @@ class Node:
             authorizer=self.authorizer,
             sockets=self.sockets,
             outbound=Outbound(
-                state=self.mesh,
-                service_of=lambda _: None,
-                pool=Pool(dialer.connect, self.tasks),
+                routes=Routes(self.mesh, lambda _: None),
+                pool=TunnelPool(dialer.connect, self.tasks),
                 tunnels=telemetry,
                 tasks=self.tasks,
             ),

@@ -16,10 +16,10 @@ from bpf.layout import Peer as KernelPeer
 from bpf.marks import MemoryMarks
 from daemon.telemetry.ledger import Account, Ledger
 from daemon.telemetry.tunnels import Tunnels
-from daemon.tunnel.connection import POOLED, Timing
 from daemon.tunnel.dial import Dialer
-from daemon.tunnel.outbound import Limits, Outbound, SourcePod
-from daemon.tunnel.pool import Pool
+from daemon.tunnel.outbound import Limits, Outbound
+from daemon.tunnel.pool import TunnelPool
+from daemon.tunnel.routes import Routes, SourcePod
 from daemon.tunnel.sockets import Acceptor, PodSockets
 from tests.daemon.meshes import ip, service, state_of, uid_of, workload
 from tests.daemon.tunnel.pki import Contexts, who
@@ -27,6 +27,7 @@ from ztunnel_compat.model import Service, TunnelProtocol
 from ztunnel_compat.names import name_hash, target_hash
 from ztunnel_compat.peer import FLOW_SERVICE, FLOW_TUNNEL
 from ztunnel_compat.runtime.tasks import Tasks
+from ztunnel_compat.session.settings import POOLED, Timing
 from ztunnel_compat.state import WorkloadState
 
 COOKIE = 77
@@ -91,21 +92,21 @@ class Near:
             {COOKIE: self.netns}.get,
             timing=timing,
         )
-        self.pool = Pool(self.dialer.connect, self.tasks)
+        self.pool = TunnelPool(self.dialer.connect, self.tasks)
         self.outbound = Outbound(
-            state=self.state,
-            service_of={WEB_TARGET: WEB}.get,
+            routes=Routes(self.state, {WEB_TARGET: WEB}.get, port),
             pool=self.pool,
             tunnels=self.tunnels,
             tasks=self.tasks,
             query=lambda _: None if self.peer is None else self.peer.pack(),
             limits=limits,
-            port=port,
         )
         self.pod = SourcePod(COOKIE, CLIENT, who("client"))
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.listener.setblocking(False)
-        self.acceptor = Acceptor(self.listener, lambda c: self.outbound.take(self.pod, c))
+        self.acceptor = Acceptor(
+            self.sockets.poller, self.listener, lambda c: self.outbound.take(self.pod, c)
+        )
         self.applications: list[socket.socket] = []
 
     async def connect(self, receive_buffer: int = 0) -> App:
@@ -127,7 +128,7 @@ class Near:
     async def close(self) -> None:
         self.acceptor.close()
         self.listener.close()
-        self.pool.close()
+        self.pool.close("the test is over")
         for application in self.applications:
             application.close()
         await self.tasks.close()

@@ -8,10 +8,11 @@ import h2.settings
 import hyperframe.frame
 import pytest
 
-from daemon.tunnel.connection import Timing, TunnelConnection
+from daemon.tunnel.connection import TunnelConnection
 from daemon.tunnel.secured import HIGH
 from tests.daemon.tunnel.far import FarStream, echo, far_side
 from tests.daemon.tunnel.rig import App, Near, near_side, until
+from ztunnel_compat.session.settings import Timing
 
 QUICK = Timing(ping_every=0.02, ping_timeout=0.1)
 

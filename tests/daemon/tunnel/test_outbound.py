@@ -356,7 +356,7 @@ async def test_service_may_name_who_answers() -> None:
         near_side(far.port) as near,
     ):
         named = replace(WEB, subject_alt_names=(str(who("other", "elsewhere")), "web.example"))
-        near.outbound.service_of = {PEER.target: named}.get
+        near.outbound.routes.service_of = {PEER.target: named}.get
         application = await near.connect()
         await application.send(b"hello")
         assert await application.receive_exactly(5) == b"hello"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from daemon.tunnel.poller import END, IN, OUT, Poller
+from daemon.tunnel.poller import END, IN, LOOK, OUT, SLEPT, STEADY, Poller
 from tests.daemon.tunnel.rig import until
 
 Pair = tuple[socket.socket, socket.socket]
@@ -120,3 +120,38 @@ async def test_an_end_asked_for_at_an_end_has_the_next_turn(poller: Poller) -> N
     await asyncio.sleep(0)
     assert said == [0]
     await until(lambda: len(said) == 3)
+
+
+async def test_a_steady_row_is_looked_after_until_it_ends(
+    poller: Poller, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0
+    monkeypatch.setattr("time.monotonic_ns", lambda: now)
+    (ours, theirs), _ = pairs
+    noted = Noted(lambda: ours.recv(1))
+    poller.watch(ours.fileno(), IN, noted)
+
+    async def turn(after: int) -> bool:
+        nonlocal now
+        now += after
+        seen = len(noted.events)
+        theirs.send(b"x")
+        await until(lambda: len(noted.events) > seen)
+        return poller.looking
+
+    assert not await turn(SLEPT)
+    assert [await turn(SLEPT - 1) for _ in range(STEADY)] == [False] * (STEADY - 1) + [True]
+    for _ in range(10):  # as long as the next may be on its way
+        await asyncio.sleep(0)
+    assert poller.looking
+    now += LOOK
+    await until(lambda: not poller.looking)
+    # It was in vain: the next takes twice as many, until it has paid often enough.
+    looks = [await turn(1) for _ in range(2 * STEADY)]
+    assert looks == [False] * (2 * STEADY - 1) + [True]
+    assert all([await turn(1) for _ in range(STEADY)])
+    now += LOOK
+    await until(lambda: not poller.looking)
+    assert poller.steady == 2 * STEADY
+    assert not await turn(SLEPT)
+    assert not any([await turn(SLEPT) for _ in range(3 * STEADY)])

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from bpf.layout import FlowFlag, Mark
 from bpf.marks import MemoryMarks
 from bpf.netns import SO_NETNS_COOKIE, in_netns, netns_cookie
 from daemon.tunnel import sockets
+from daemon.tunnel.poller import Poller
 from daemon.tunnel.sockets import KEEPALIVE, Acceptor, PodSockets, peer_of, reset
 from tests.support.netns import netns
 
@@ -46,9 +47,6 @@ def test_socket_is_made_there_and_the_thread_stays_here(made: PodSockets, pod: i
         assert made.marks.get(there.fileno()) == Mark()
         assert not there.getblocking()
         assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert there.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
-        assert tuple(there.getsockopt(socket.IPPROTO_TCP, o) for o in options) == KEEPALIVE
 
 
 def test_what_is_no_namespace(made: PodSockets) -> None:
@@ -69,16 +67,24 @@ async def test_connects_from_within(made: PodSockets, pod: int, address: str) ->
             with accepted:
                 assert accepted.getpeername() == connection.getsockname()
                 assert made.marks.get(connection.fileno()) == mark
+                assert kept_alive(connection) == KEEPALIVE
     with pytest.raises(ConnectionRefusedError):
         await made.connect(pod, address, port)
 
 
-async def test_acceptor_takes_all_and_leaves_the_listener_open() -> None:
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    made = Poller()
+    yield made
+    made.close()
+
+
+async def test_acceptor_takes_all_and_leaves_the_listener_open(poller: Poller) -> None:
     taken: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         listener.setblocking(False)
         clients = [socket.create_connection(listener.getsockname()) for _ in range(100)]
-        acceptor = Acceptor(listener, taken.append)
+        acceptor = Acceptor(poller, listener, taken.append)
         while len(taken) < 100:
             await asyncio.sleep(0)
         assert not any(connection.getblocking() for connection in taken)
@@ -86,7 +92,7 @@ async def test_acceptor_takes_all_and_leaves_the_listener_open() -> None:
         clients.append(socket.create_connection(listener.getsockname()))
         await asyncio.sleep(0)
         assert len(taken) == 100
-        again = Acceptor(listener, taken.append)
+        again = Acceptor(poller, listener, taken.append)
         while len(taken) < 101:
             await asyncio.sleep(0)
         again.close()
@@ -95,7 +101,7 @@ async def test_acceptor_takes_all_and_leaves_the_listener_open() -> None:
 
 
 async def test_acceptor_that_has_no_descriptors_waits(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, poller: Poller
 ) -> None:
     monkeypatch.setattr(sockets, "BREATH", 0.0)
     short = [OSError(errno.EMFILE, "Too many open files")]
@@ -111,7 +117,7 @@ async def test_acceptor_that_has_no_descriptors_waits(
         listener.listen()
         listener.setblocking(False)
         arrived: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
-        acceptor = Acceptor(listener, arrived.set_result)
+        acceptor = Acceptor(poller, listener, arrived.set_result)
         with socket.create_connection(listener.getsockname()), await arrived:
             assert "can't accept connections" in caplog.text
         acceptor.close()
@@ -129,6 +135,14 @@ def test_nobody_knows_a_connection_that_no_program_saw() -> None:
     ours, theirs = pair()
     with ours, theirs:
         assert peer_of(ours) is None
+
+
+def kept_alive(connection: socket.socket) -> tuple[int, ...]:
+    """Seconds idle, seconds between probes, probes; empty: it isn't."""
+    if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        return ()
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    return tuple(connection.getsockopt(socket.IPPROTO_TCP, option) for option in options)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -12,13 +12,13 @@ from functools import partial
 from tests.daemon.tunnel.caller import Caller
 from tests.daemon.tunnel.pki import Contexts, client_context, who
 from tests.waypoint.mesh import Mesh, running, service
-from waypoint.hbone.connection import POOLED, Timing
 from waypoint.hbone.dial import Dialer
 from waypoint.hbone.server import HboneServer
 from waypoint.worker import Limits
 from ztunnel_compat.hbone import Baggage
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import NetworkAddress, Service, Workload
+from ztunnel_compat.session.settings import POOLED, Timing
 
 VIP = "10.96.0.7"
 GATE = who("gate", "apps")
@@ -101,4 +101,4 @@ async def gate(
             await server.stop_accepting()
             await mesh.server.drain(0)
             await server.close(0)
-            dialer.pool.close()
+            dialer.pool.close("the test is over")

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from tests.waypoint.mesh import HTTP_PORT, service
-from tests.waypoint.test_tunnelled import CALLER, VIP, WEB, WHO, targets
-from waypoint.hbone.asked import Client, address_of, asked
+from tests.waypoint.test_tunnelled import CALLER, WEB, WHO, targets
+from waypoint.hbone.asked import Client, asked
 from waypoint.targets import Target, Targets
 from waypoint.worker import Caller
 from ztunnel_compat.hbone import ConnectRequest, parse_authority
@@ -96,15 +96,3 @@ def test_a_service_without_an_address_shows_none() -> None:
     found = ask(made, f"{web.hostname}:80")
     assert found is not None
     assert found[0].log.startswith("0.0.0.0:80 ")
-
-
-@pytest.mark.parametrize(
-    ("host", "packed"),
-    [
-        ("10.0.0.9", CALLER),
-        ("::ffff:10.96.0.7", VIP),
-        ("fe80::1%eth0", b"\xfe\x80" + bytes(13) + b"\1"),
-    ],
-)
-def test_addresses_of_sockets(host: str, packed: bytes) -> None:
-    assert address_of(host) == packed

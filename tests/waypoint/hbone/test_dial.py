@@ -151,7 +151,7 @@ async def test_a_connection_that_ends_as_it_is_used_again() -> None:
         await made.dialer.connect(Noted, *AT)
         assert len(far.connections) == 2
         far.connections[1].goaway(0)
-        await until(lambda: made.dialer.pool.all() == [])
+        await until(lambda: not list(made.dialer.pool.connections()))
         await made.dialer.connect(Noted, *AT)
         assert len(far.connections) == 3
 
@@ -176,7 +176,7 @@ async def test_who_stops_waiting_leaves_no_stream() -> None:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await until(lambda: far.tunnels[0].gone)
-        assert not made.dialer.pool.all()[0].http.open_streams
+        assert not next(made.dialer.pool.connections()).http.open_streams
 
 
 async def test_envoy_as_the_server(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from tests.waypoint.hbone.envoy import envoy_client
 from tests.waypoint.hbone.rig import CLIENT, GATE, VIP, Gate, gate, web
 from tests.waypoint.mesh import HTTP_PORT, ME, TCP_PORT, hostname, until
 from tests.waypoint.wire import Peer, ok, request, upstream
-from waypoint.hbone.connection import STREAM_WINDOW
 from waypoint.worker import Limits
 from ztunnel_compat.model import NetworkAddress
 from ztunnel_compat.peer import FLOW_WAYPOINT
+from ztunnel_compat.session.settings import STREAM_WINDOW
 
 MIB = 1 << 20
 

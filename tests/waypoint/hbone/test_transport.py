@@ -11,12 +11,14 @@ import pytest
 
 from tests.daemon.tunnel.pki import client_context, server_context, who
 from tests.waypoint.mesh import until
-from waypoint.hbone.connection import QUEUE_HIGH, QUEUE_LOW, STREAM_WINDOW, HboneConnection
+from waypoint.hbone.connection import QUEUE_HIGH, QUEUE_LOW, HboneConnection
 from waypoint.hbone.dial import Ask
 from waypoint.hbone.transport import FIN_TIMEOUT, StreamTransport
 from waypoint.sockets import reset
+from ztunnel_compat.h2.codes import Role
 from ztunnel_compat.h2.streams import Stream
 from ztunnel_compat.hbone import Headers
+from ztunnel_compat.session.settings import STREAM_WINDOW
 
 MIB = 1 << 20
 
@@ -90,14 +92,14 @@ async def link() -> AsyncIterator[Link]:
     loop = asyncio.get_running_loop()
     both = Link()
 
-    def accept(made: HboneConnection, stream: Stream, headers: Headers, end: bool) -> None:
-        extra = {"peername": made.transport.get_extra_info("peername")}
-        transport = StreamTransport(made, stream, extra)
-        both.served.append(transport)
-        made.respond(stream, [(b":status", b"200")])
+    class Server(HboneConnection):
+        def on_request(self, stream: Stream, headers: Headers, end: bool) -> None:
+            extra = {"peername": self.transport.get_extra_info("peername")}
+            both.served.append(StreamTransport(self, stream, extra))
+            self.respond(stream, [(b":status", b"200")])
 
     def serve() -> HboneConnection:
-        both.servers.append(HboneConnection(lambda _: None, accept))
+        both.servers.append(Server(lambda _: None, Role.SERVER))
         return both.servers[-1]
 
     server = await loop.create_server(serve, "127.0.0.1", 0, ssl=server_context(who("server")))
