@@ -61,8 +61,6 @@ def again(exchange: Exchange, attempt: Attempt, endpoint: Endpoint | None) -> bo
             stats.retry(verdict.name.lower())
         exchange.exhausted = verdict is Verdict.EXHAUSTED
         if verdict is Verdict.BODY:
-            assert kept is not None
-            kept.body()
             logger.warning("%s: %s", exchange.plan.line, verdict.value)
         return False
     stats.retry(attempt.failure.value if attempt.failure is not None else "answer")

@@ -10,7 +10,7 @@ from waypoint.errors import RouteError
 from waypoint.resilience.retry import DEFAULT_POLICY, RateLimitReset, RetryPolicy
 
 POLICY = {
-    "retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout",
+    "retry_on", "num_retries", "per_try_timeout",
     "retry_host_predicate", "host_selection_retry_max_attempts", "retriable_status_codes",
     "retry_back_off", "rate_limited_retry_back_off", "retriable_headers", "retry_priority",
 }  # fmt: skip
@@ -52,7 +52,6 @@ def retry_policy(message: route_components_pb2.RetryPolicy, at: str) -> RetryPol
         on=on,
         attempts=message.num_retries.value if message.HasField("num_retries") else 1,
         per_try_timeout=seconds(message, "per_try_timeout", at) or None,
-        per_try_idle_timeout=seconds(message, "per_try_idle_timeout", at) or None,
         statuses=frozenset(message.retriable_status_codes),
         header_matchers=tuple(matcher.accepts_response for matcher in matchers),
         backoff_base=base,

@@ -66,6 +66,11 @@ COUNTS: Final = {
     "mirrored": Family("copies of requests"),
     "mirrors_failed": Family("copies of requests that got no answer"),
     "stray_bytes": Family("connections on which an endpoint said what nobody asked for"),
+    "keepalive_timeouts": Family("HTTP/2 connections to endpoints that answered no PING"),
+    "stalled": Family("requests and answers that neither went on nor ended"),
+    "replay_bodies_dropped": Family(
+        "requests whose body was too large to be kept for a retry", ("bound",)
+    ),
     "http2_faults": Family("HTTP/2 connections ended for what their peer did"),
     "detection_timeouts": Family("connections relayed because their client said nothing"),
     "access_log_dropped": Family("lines of the access log that nobody read in time"),

@@ -40,6 +40,11 @@ def gather(worker: Worker, life: int, log_dropped: int) -> Snapshot:
         "messages": recorder.messages,
     }
     counts = [*stats(worker), (("log_dropped",), log_dropped)]
+    replays = worker.replays
+    counts += [
+        (("replay_bodies_dropped", "request"), replays.lost_large),
+        (("replay_bodies_dropped", "worker"), replays.lost_full),
+    ]
     counts += [(("label_sets_refused", name), book.overflows) for name, book in books.items()]
     gauges: list[tuple[Series, int]] = [
         (("active_connections", "http"), len(worker.downstreams)),

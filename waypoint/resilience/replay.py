@@ -18,7 +18,7 @@ class ReplayPool:
     """What a worker keeps of its requests.
 
     lost_large, lost_full: requests whose body was let go because it was too large, or
-    because all together were; retries_lost: retries that this cost.
+    because all together were.
     """
 
     per_request: int = PER_REQUEST
@@ -26,7 +26,6 @@ class ReplayPool:
     held: int = 0
     lost_large: int = 0
     lost_full: int = 0
-    retries_lost: int = 0
 
 
 class Replay:
@@ -60,9 +59,8 @@ class Replay:
         pool.held += len(data)
 
     def body(self) -> bytes | None:
-        """All of it so far; None, and counted: a retry is lost."""
+        """All of it so far; None: it was let go."""
         if self.lost:
-            self.pool.retries_lost += 1
             return None
         if len(self.parts) > 1:
             self.parts = [b"".join(self.parts)]

@@ -98,7 +98,6 @@ class RetryPolicy:
     on: frozenset[str]
     attempts: int = 1
     per_try_timeout: float | None = None
-    per_try_idle_timeout: float | None = None
     statuses: frozenset[int] = frozenset()
     header_matchers: tuple[Callable[[Response], bool], ...] = ()
     backoff_base: float = 0.025

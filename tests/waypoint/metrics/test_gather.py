@@ -24,6 +24,7 @@ async def test_this_process_as_it_is() -> None:
             found = gather(mesh.worker, 3, 4)
             assert found.gauges["active_connections", "http"] == 1
         assert found.life == 3
+        assert found.counts["replay_bodies_dropped", "request"] == 0
         assert found.counts["log_dropped",] == 4
         assert found.counts["requests",] == 1
         assert found.counts["connections_refused", "limit"] == 1
