@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from bpf.errors import LayoutError
 
 #: Changes when any struct or enum does.
-LAYOUT_HASH = "467bd34a134df791"
+LAYOUT_HASH = "62776797cf27ad61"
 
 
 def be16(name: str, value: int) -> bytes:
@@ -81,7 +81,6 @@ class PodFlag(IntFlag):
     OWN_ADDRESSES = 1  # addresses or ranges of its namespace's alone exist
     RANGES = 2  # ranges for all namespaces exist
     ACCELERATE = 4  # asks for acceleration, where the other end does too
-    MEMBER = 8  # the hooks' own: found by its cgroup, not its netns
 
 
 class AddressKind(IntEnum):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import ProcessCollector
 
-from bpf.layout import Pod
+from bpf.layout import Listener, Pod
 from bpf.loader import Stage
 from daemon.agent import Agent
 from daemon.config import Config
@@ -31,6 +31,7 @@ from daemon.enroll import Enroller
 from daemon.locality import Vantage
 from daemon.members.api import MembersApi
 from daemon.members.cgroups import KernelCgroups
+from daemon.members.homes import Homes
 from daemon.members.members import Members
 from daemon.pod_netns import KernelPodNetns
 from daemon.policies.keeper import Keeper
@@ -45,6 +46,7 @@ from daemon.tunnel.dial import Dialer
 from daemon.tunnel.handover import take
 from daemon.tunnel.listeners import Listeners
 from daemon.tunnel.outbound import Outbound
+from daemon.tunnel.places import PortOwner
 from daemon.tunnel.pool import TunnelPool
 from daemon.tunnel.routes import Routes
 from daemon.tunnel.server import TunnelServer
@@ -174,6 +176,7 @@ async def serve_node(
             credentials=credentials,
             tasks=tunnelling,
             inherited=await take(config.handover_path),
+            owner_of=lambda port: maps.listeners.get(Listener(port)),
         )
         lasting.callback(tunnels.sockets.close)
         followers += (
@@ -210,8 +213,10 @@ async def serve_node(
                 desired=desired,
                 programmer=agent.programmer,
                 keeper=keeper,
-                cgroups=KernelCgroups(config.pin_dir, config.cgroup_root),
                 record=config.members_path.with_suffix(".json"),
+                homes=Homes(KernelCgroups(config.pin_dir, config.cgroup_root), tunnels),
+                tell=mesh.tell_members,
+                disown=departed.disown,
             )
             await serve_members(members, config.members_path, stack)
             tasks.spawn(members.run(agent.ready), "membership of cgroups")
@@ -240,7 +245,7 @@ async def serve_node(
         await tasks.wait(until_signal())
         logger.info("stopping; the kernel programs and maps stay in force")
         followers[:] = [tunnels.on_change]
-        let_last(tunnels, telemetry, lasting)
+        let_last(mesh, tunnels, telemetry, lasting)
         return tunnels
 
 
@@ -270,8 +275,14 @@ def complete_metrics(
     telemetry.others.dry_run = lambda: Counter(totals.by_policy(dry=True)) + authorizer.dry_run
 
 
-def let_last(tunnels: TunnelServer, telemetry: Telemetry, lasting: AsyncExitStack) -> None:
-    """Take no new tunnels; those that are open go on, and are logged when they end."""
+def let_last(
+    mesh: MeshClient, tunnels: TunnelServer, telemetry: Telemetry, lasting: AsyncExitStack
+) -> None:
+    """Take no new tunnels; those that are open go on, and are logged when they end.
+
+    Which members are served, a successor says.
+    """
+    mesh.tell_members(None)
     tunnels.stop_accepting()
     lasting.callback(telemetry.log.write_added)
     tunnels.tasks.spawn(telemetry.log.run_added(), "access log of tunnels")
@@ -297,6 +308,7 @@ def make_tunnels(
     credentials: Holder,
     tasks: Tasks,
     inherited: dict[int, Listeners],
+    owner_of: PortOwner,
 ) -> TunnelServer:
     """Both ends of tunnels, without a pod yet."""
 
@@ -321,6 +333,8 @@ def make_tunnels(
         tasks=tasks,
         trust_domains=frozenset((config.trust_domain, *config.trust_domain_aliases)),
         inherited=inherited,
+        tellers=1 if config.members_path is None else 2,
+        owner_of=owner_of,
     )
     return tunnels
 

@@ -16,7 +16,9 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from ztunnel_compat.errors import HboneError
+from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import Workload
+from ztunnel_compat.names import name_hash
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -33,6 +35,9 @@ FORWARDED: Final = re.compile(r'(for|host)=(?:"([^"\\]*)"|([^\s",;]*))', re.IGNO
 SAFE: Final = "!#$&'()*+-./:<=>?@[]^_`{|}~"
 #: Connection-specific fields have no place in HTTP/2 (RFC 9113 section 8.2.2).
 FORBIDDEN: Final = frozenset((b"connection", b"transfer-encoding", b"upgrade"))
+
+#: How names of identities end; RFC 9476 keeps the domain out of DNS.
+SERVER_NAMES: Final = ".identity.tandem.alt"
 
 BAGGAGE_KEYS: Final = {
     "k8s.cluster.name": "cluster",
@@ -67,6 +72,15 @@ class Authority:
         """The authority of an address, of 4 or 16 bytes, v4-mapped or not."""
         text, unmapped = text_of(packed)
         return cls(text, port, unmapped)
+
+
+def server_name_of(identity: Identity) -> str:
+    """What a client says in TLS (SNI) that it wants whoever has this identity.
+
+    Only where several workloads share an address: their node can't know otherwise which
+    certificate to show. Our own; ztunnel has one workload at an address, and says none.
+    """
+    return f"{name_hash(str(identity)):016x}{SERVER_NAMES}"
 
 
 @lru_cache(maxsize=4096)

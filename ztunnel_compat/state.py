@@ -130,6 +130,11 @@ class WorkloadState:
         uid = self.workload_addresses.holder((network, packed))
         return None if uid is None else self.workloads_by_uid[uid]
 
+    def workloads_at(self, network: str, packed: bytes) -> tuple[Workload, ...]:
+        """Everybody who has this address, ``workload_at``'s last."""
+        claimants = self.workload_addresses.all((network, packed))
+        return tuple(self.workloads_by_uid[uid] for uid in claimants)
+
     def workload_by_hash(self, number: int) -> Workload | None:
         """The workload whose uid has this ``name_hash``, or None."""
         uid = self.hashes.holder(number)

@@ -16,6 +16,9 @@ types without versions (Authorization) tell the server every name they hold.
 A policy that is rejected has an effect (``policy_state``): what it selects fails
 closed. So its name is told as held, that its removal is heard of, and no policy
 keeps the session from being complete.
+
+A node agent also says which members it serves (``tell_members``): by subscribing to
+them, under a type that brings no answers. A server that doesn't know it ignores it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ from ztunnel_compat.errors import XdsError
 
 ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address"
 AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization"
+#: Names are uids of workloads whose processes a node agent took in by their cgroup, and
+#: whose tunnels it serves.
+MEMBERS_TYPE = "type.googleapis.com/tandem.Members"
 
 #: A NACK is read by people: it explains this many resources and counts the rest.
 MAX_REJECTIONS_TOLD = 100
@@ -39,13 +45,15 @@ class Request:
     """A DeltaDiscoveryRequest: the first of a type on a stream, an ACK or a NACK.
 
     initial_versions: name → version of what is held, on the first one only.
-    error: a NACK's reason; empty otherwise.
+    error: a NACK's reason; empty otherwise. subscribe, unsubscribe: names, of members.
     """
 
     type_url: str
     initial_versions: Mapping[str, str] = field(default_factory=lambda: NO_VERSIONS)
     nonce: str = ""
     error: str = ""
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +101,37 @@ class DeltaSession:
 
     def __init__(self, type_urls: Iterable[str]) -> None:
         self.subscriptions = {type_url: Subscription() for type_url in type_urls}
+        #: The members that are served; None: that isn't known yet, and nothing is said.
+        self.members: frozenset[str] | None = None
 
     def open(self) -> tuple[Request, ...]:
-        """The requests that begin a stream; they name no resource: that means all."""
+        """The requests that begin a stream; they name no resource: that means all.
+
+        But for members: no name means that none is served.
+        """
         for subscription in self.subscriptions.values():
             subscription.answered = False
-        return tuple(
+        subscriptions = tuple(
             Request(type_url, MappingProxyType(self.told(type_url)))
-            for type_url, subscription in self.subscriptions.items()
+            for type_url in self.subscriptions
+        )
+        if self.members is None:
+            return subscriptions
+        return (*subscriptions, Request(MEMBERS_TYPE, subscribe=tuple(sorted(self.members))))
+
+    def tell_members(self, members: frozenset[str] | None) -> Request | None:
+        """These are served from now on; what to send on an open stream, if anything.
+
+        None: somebody else speaks for the node, and what was said last holds.
+        """
+        before, self.members = self.members, members
+        if members is None or before == members:
+            return None
+        known = before or frozenset()
+        return Request(
+            MEMBERS_TYPE,
+            subscribe=tuple(sorted(members - known)),
+            unsubscribe=tuple(sorted(known - members)),
         )
 
     def told(self, type_url: str) -> dict[str, str]:

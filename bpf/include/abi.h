@@ -28,7 +28,6 @@ enum pod_flag {
 	POD_OWN_ADDRESSES = 1, /* addresses or ranges of its namespace's alone exist */
 	POD_RANGES = 2,	       /* ranges for all namespaces exist */
 	POD_ACCELERATE = 4,    /* asks for acceleration, where the other end does too */
-	POD_MEMBER = 8,	       /* the hooks' own: found by its cgroup, not its netns */
 };
 
 enum address_kind {

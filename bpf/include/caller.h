@@ -77,7 +77,6 @@ static __always_inline int caller(struct bpf_sock_addr *ctx, struct pod *who)
 	if (!pod)
 		return 0;
 	*who = *pod;
-	who->flags |= POD_MEMBER;
 	return 1;
 }
 

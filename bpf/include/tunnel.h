@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * What pods send to other nodes goes by HBONE: a connect() is led to the daemon, which
- * listens on the loopback addresses of the caller's own network namespace and asks its
- * accepted socket where to. Where it doesn't listen, the connect() is refused: nothing
- * leaves in plain text.
+ * What the mesh's own send to other nodes goes by HBONE: a connect() is led to the
+ * daemon, which listens on the loopback addresses of the caller's network namespace, a
+ * pod's or the one that enrolled cgroups are in, and asks its accepted socket where to.
+ * Where it doesn't listen, the connect() is refused: nothing leaves in plain text.
  */
 #ifndef TANDEM_TUNNEL_H
 #define TANDEM_TUNNEL_H
@@ -25,15 +25,11 @@ static __always_inline int is_marked(struct bpf_sock_addr *ctx)
 	return sk && marks.sk_storage_get(sk, 0, 0);
 }
 
-/*
- * Whether what was resolved is reached by HBONE. A pod reaches itself without; and the
- * daemon listens in pods' namespaces, and has no certificate for a process that shares
- * the node's: that one connects in plain text, which STRICT refuses at the other end.
- */
+/* Whether what was resolved is reached by HBONE. A workload reaches itself without. */
 static __always_inline int tunnels(const struct resolution *resolution,
 				   const struct pod *pod)
 {
-	return (resolution->to.flags & ADDRESS_TUNNEL) && !(pod->flags & POD_MEMBER) &&
+	return (resolution->to.flags & ADDRESS_TUNNEL) &&
 	       resolution->to.workload != pod->workload;
 }
 

@@ -11,12 +11,17 @@ static __always_inline void watch_states(struct bpf_sock_ops *ctx)
 					       BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* A client's SYN is about to leave. */
+/*
+ * A client's SYN is about to leave. Where cgroups are enrolled, the daemon connects to
+ * their processes in a namespace that is no pod's: for whom says its socket's mark.
+ */
 static __always_inline void on_connect(struct bpf_sock_ops *ctx,
 				       const struct flow_key *key, __u64 netns)
 {
-	struct pod *pod = caller_of_syn(ctx, netns);
+	struct pod *pod = caller_of_syn(ctx, netns), nobody = {};
 
+	if (!pod && enrolled_levels() && mark_of(ctx))
+		pod = &nobody;
 	if (pod && flow_open(ctx, key, pod, netns))
 		watch_states(ctx);
 }

@@ -16,7 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from daemon.errors import EnrollError
-from daemon.members.members import Member, Members
+from daemon.members.homes import Member
+from daemon.members.members import Members
 from ztunnel_compat.runtime.errors import ListenError
 
 #: Process, user and group (unix(7), SO_PEERCRED).

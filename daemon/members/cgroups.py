@@ -53,8 +53,11 @@ class Cgroups(Protocol):
         """The TCP ports that a cgroup's processes listen on; raises EnrollError."""
         ...
 
-    def home(self, cgroup: Path) -> int | None:
-        """The network namespace of a cgroup's processes, open; None if there is none."""
+    def home(self, cgroup: Path, caller: Path | None = None) -> int | None:
+        """The network namespace of a cgroup's processes, open; None if there is none.
+
+        caller: as for ``attach``.
+        """
         ...
 
 
@@ -117,9 +120,9 @@ class KernelCgroups:
             raise EnrollError(f"cgroup {cgroup}: can't see what listens: {error}") from error
         return {found.local_port for found in listening if found.inode in inodes}
 
-    def home(self, cgroup: Path) -> int | None:
+    def home(self, cgroup: Path, caller: Path | None = None) -> int | None:
         """The network namespace of a cgroup's processes, open; None if there is none."""
-        path = netns_of(cgroup)
+        path = netns_of(cgroup) or caller
         try:
             return None if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # they have just ended

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from bpf.layout import Listener
 from bpf.maps import Maps
 from daemon.desired import Desired
 from daemon.errors import EnrollError
-from daemon.members.cgroups import Cgroups
+from daemon.members.homes import Homes, Member
 from daemon.policies.keeper import Keeper
 from daemon.program import Programmer
 from daemon.reconcile import reconcile
@@ -30,23 +29,15 @@ logger = logging.getLogger(__name__)
 PERIOD: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A cgroup in the mesh. workload: namespace/name; level: below the cgroups' root."""
-
-    cgroup: Path
-    workload: str
-    uid: str
-    number: int
-    level: int
-
-
 class Members:
     """Takes cgroups in and lets them go; one at a time.
 
     record: a file that remembers them, so that they are members again after a
     restart of this process, whatever became of the kernel's maps. Until then an
-    earlier process's entries stay in force.
+    earlier process's entries stay in force. tell: the control plane, of the uids of all
+    whose tunnels are served, once those of an earlier process are among them. disown:
+    deletes the flows of a workload, by its hash: without hooks nothing tells of their end,
+    and they would speak for who gets their ports next.
     """
 
     def __init__(
@@ -57,17 +48,23 @@ class Members:
         desired: Desired,
         programmer: Programmer,
         keeper: Keeper,
-        cgroups: Cgroups,
+        homes: Homes,
         record: Path,
+        tell: Callable[[frozenset[str]], None],
+        disown: Callable[[int], Awaitable[None]],
     ) -> None:
         self.cluster = cluster
         self.maps = maps
         self.desired = desired
         self.programmer = programmer
         self.keeper = keeper
-        self.cgroups = cgroups
+        self.homes = homes
+        self.cgroups = homes.cgroups
         self.record = record
+        self.tell = tell
+        self.disown = disown
         self.members: dict[int, Member] = {}
+        self.recalled = False
         self.lock = asyncio.Lock()
         keeper.members_netns = self.namespaces
 
@@ -80,24 +77,33 @@ class Members:
                 if not same_cgroup(member):
                     logger.info("cgroup %s is gone", member.cgroup)
                     await self.leave(member.cgroup)
+            async with self.lock:
+                for member in self.members.values():
+                    await self.homes.look(member)
+                self.announce()
             await asyncio.sleep(PERIOD)
 
     async def enroll(self, cgroup: Path, workload: str, caller: Path | None = None) -> Member:
         """Have a cgroup's processes count as a workload; raises EnrollError.
 
-        Its guard stands before any hook tells of what it listens on. A cgroup that is
-        a member becomes another workload's. caller: the netns of who asks.
+        Its guard stands before any hook tells of what it listens on, and its tunnels are
+        served before any leads to them. A cgroup that is a member becomes another
+        workload's. caller: the netns of who asks.
         """
         async with self.lock:
             number, level = self.cgroups.identify(cgroup)
             found = self.find(workload)
             self.check_nesting(cgroup)
             member = Member(cgroup, workload, found.uid, number, level)
-            if number in self.members:
-                await self.forget(self.members[number])
-            await self.keeper.enroll_member(found.uid)
+            before = self.members.get(number)
+            if before is not None and before.uid != member.uid:
+                await self.forget(before)
+                before = None
+            if before is None:
+                await self.keeper.enroll_member(found.uid)
             self.members[number] = member
             try:
+                await self.homes.serve(member, caller)
                 self.write(member, found)
                 await asyncio.to_thread(self.cgroups.attach, cgroup, caller)
                 for port in await asyncio.to_thread(self.cgroups.listened, cgroup):
@@ -106,16 +112,26 @@ class Members:
                 await self.forget(member)
                 raise EnrollError(str(error)) from error
             await self.remember()
+            self.announce()
             logger.info("cgroup %s is %s", cgroup, found.uid)
             return member
 
+    def announce(self) -> None:
+        """Have the control plane know who is reached by HBONE."""
+        if self.recalled:
+            self.tell(self.homes.served)
+
     async def leave(self, cgroup: Path) -> None:
-        """Let a cgroup go; raises EnrollError if it is no member. Connections go on."""
+        """Let a cgroup go; raises EnrollError if it is no member. Connections go on.
+
+        But for its tunnels: these are broken off.
+        """
         async with self.lock:
             for member in self.members.values():
                 if member.cgroup == cgroup:
                     await self.forget(member)
                     await self.remember()
+                    self.announce()
                     logger.info("cgroup %s is no member any more", cgroup)
                     return
         raise EnrollError(f"cgroup {cgroup} is not enrolled")
@@ -165,6 +181,9 @@ class Members:
         scope = Scope()
         self.desired.dismiss(member.number, scope, table="members")
         self.program(scope)
+        # The kernel sends it nothing any more.
+        self.homes.leave(member)
+        await self.disown(name_hash(member.uid))
         await self.keeper.dismiss_member(member.uid)
         if not any(other.uid == member.uid for other in self.members.values()):
             self.unlisten(name_hash(member.uid))
@@ -207,6 +226,9 @@ class Members:
             await asyncio.to_thread(self.cgroups.detach, number)
         if rows:
             await self.remember()
+        self.recalled = True
+        self.homes.told()
+        self.announce()
 
     async def remember(self) -> None:
         """Write the record."""

@@ -10,7 +10,9 @@ inbound     from another node to a pod here: 15008 on its addresses
 client      a connection of another node's, and what is known of who made it
 destination what a CONNECT leads to there; authorize: who may, before and after a push
 listeners   the listening sockets of a pod; handover: to the next node agent
+places      where they are: pods' namespaces, and the one that cgroups share
 server      both directions for all pods of the node, from enrolment to its end
+bounds      what clients may cost, and why they weren't served
 report      metrics and access log of one tunnelled connection
 families    what is open and what was refused, as metrics and for the admin page
 errors      why there is none

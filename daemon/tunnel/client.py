@@ -34,8 +34,10 @@ MOST_KNOWN: Final = 64
 class Pod(Protocol):
     """Where tunnels end."""
 
-    netns: int
-    """Its network namespace, as an open file."""
+    @property
+    def netns(self) -> int:
+        """Its network namespace, as an open file."""
+        ...
 
     @property
     def uid(self) -> str:
@@ -45,6 +47,15 @@ class Pod(Protocol):
     @property
     def identity(self) -> Identity:
         """Whose certificate it shows."""
+        ...
+
+    @property
+    def left(self) -> bool:
+        """Whether it is served no longer."""
+        ...
+
+    def at(self, port: int) -> Pod | None:
+        """Who has a port of its address; None: nobody that its client could mean."""
         ...
 
 
@@ -75,7 +86,7 @@ class Inbound:
 
     trust_domains: those whose clients may speak to the pod at all; room:
     whether the pod may have another tunnel, which is its then until over is called; bad:
-    told of what is no CONNECT that could be served.
+    told of what is no CONNECT that could be served, nobodys: of one for a port of nobody's.
     """
 
     mesh: WorkloadState
@@ -88,6 +99,7 @@ class Inbound:
     room: Callable[[Pod], bool]
     over: Callable[[Pod], None]
     bad: Callable[[Pod, str], None]
+    nobodys: Callable[[Pod, str], None]
     connect_seconds: float = CONNECT
 
 
@@ -105,7 +117,7 @@ class ClientConnection(TunnelConnection):
         self.pod = pod
         #: Who is at the ends of tunnels, by the service that the client says it called;
         #: the same until a push.
-        self.known: dict[str, Called] = {}
+        self.known: dict[tuple[str, str], Called] = {}
 
     def recognise(self, secured: Secured) -> None:
         """See whose the certificate is; raises TunnelError for whom we don't speak to."""
@@ -122,24 +134,23 @@ class ClientConnection(TunnelConnection):
         self.client = Client(identity, address_of(host), port)
         self.local = address_of(local)
 
-    def called(self, hostname: str) -> Called:
+    def called(self, pod: Pod, hostname: str) -> Called:
         """Who is at the ends of a tunnel; hostname: of the service, or empty."""
-        known = self.known.get(hostname)
+        known = self.known.get((pod.uid, hostname))
         if known is None:
-            ends = self.find_ends(hostname)
+            ends = self.find_ends(pod, hostname)
             baggage = Baggage.of(ends.destination).encode() if ends.destination else b""
             known = Called(ends, ends.labels(), baggage)
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
-            self.known[hostname] = known
+            self.known[pod.uid, hostname] = known
         return known
 
-    def find_ends(self, hostname: str) -> Ends:
+    def find_ends(self, pod: Pod, hostname: str) -> Ends:
         """Who is at the ends, as far as it is known."""
-        inbound, pod, client = self.inbound, self.pod, self.client
-        source = inbound.mesh.workload_at(inbound.network, client.address)
-        if source is not None and workload_identity(source) != client.identity:
-            source = None
+        inbound, client = self.inbound, self.client
+        there = inbound.mesh.workloads_at(inbound.network, client.address)
+        source = next((w for w in there if workload_identity(w) == client.identity), None)
         return Ends(
             outbound=False,
             source=source,

@@ -73,7 +73,7 @@ class Dialer:
         poller = self.sockets.poller
         made = TunnelConnection(poller, check=lambda s: check(s, key), timing=self.timing)
         try:
-            await Secured(poller, connected, context, made).shake()
+            await Secured(poller, connected, context, made, key.server_name).shake()
         except OSError as error:
             raise TunnelError(
                 ResponseFlag.TLS_FAILURE, f"{place(key)}: {describe(error)}"

@@ -7,7 +7,8 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from daemon.tunnel.server import Bound, TunnelServer
+from daemon.tunnel.bounds import Bound
+from daemon.tunnel.server import TunnelServer
 
 
 def collect(server: TunnelServer) -> Iterable[Metric]:
@@ -44,7 +45,7 @@ def dump(server: TunnelServer) -> dict[str, Any]:
     """The same, and what each workload's policies say, JSON-able."""
     pool = server.outbound.pool
     return {
-        "pods": sorted(pod.uid for pod in server.pods.values()),
+        "pods": sorted(pod.uid for pod in server.pods),
         "outbound": {
             "connections": pool.total,
             "opened": pool.opened,

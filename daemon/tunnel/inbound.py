@@ -18,7 +18,7 @@ from bpf.errors import BpfError
 from bpf.layout import FlowFlag, Mark, TunnelPort
 from daemon.policies.identities import identity_hash
 from daemon.tunnel.authorize import Denial
-from daemon.tunnel.client import ClientConnection
+from daemon.tunnel.client import ClientConnection, Pod
 from daemon.tunnel.destination import Destination, destination
 from daemon.tunnel.errors import ResponseFlag
 from daemon.tunnel.relay import Relay
@@ -62,22 +62,28 @@ class InboundConnection(ClientConnection):
             self.inbound.bad(self.pod, f"{self.client.identity}: {error}")
             self.turn_down(stream, 400)
             return
-        if not self.inbound.room(self.pod):  # counted, and said, by whoever knows why
+        pod = self.pod.at(request.authority.port)
+        if pod is None:
+            self.inbound.nobodys(self.pod, f"{self.client.identity}: {request.authority}")
             self.turn_down(stream, 503)
             return
-        tunnel = InboundTunnel(self, stream, request)
+        if not self.inbound.room(pod):  # counted, and said, by whoever knows why
+            self.turn_down(stream, 503)
+            return
+        tunnel = InboundTunnel(self, pod, stream, request)
         if end:
             tunnel.relay.on_data(b"", True)
         tunnel.begin()
 
 
 class InboundTunnel:
-    """One CONNECT, from its request to the end of its bytes."""
+    """One CONNECT to a pod, from its request to the end of its bytes."""
 
     def __init__(
-        self, connection: ClientConnection, stream: Stream, request: ConnectRequest
+        self, connection: ClientConnection, pod: Pod, stream: Stream, request: ConnectRequest
     ) -> None:
         self.owner = connection
+        self.pod = pod
         self.stream = stream
         self.request = request
         self.relay = Relay(connection, ended=self.ended)
@@ -94,7 +100,7 @@ class InboundTunnel:
         )
         #: Where the client's own connection came from, packed, and its port.
         self.source = self.client_address()
-        self.called = connection.called(request.forwarded_host)
+        self.called = connection.called(pod, request.forwarded_host)
         self.report = Report(
             connection.inbound.telemetry,
             self.called.ends,
@@ -106,7 +112,7 @@ class InboundTunnel:
 
     def begin(self) -> None:
         """Decide and connect at once where all is known; else wait for it."""
-        inbound, uid = self.owner.inbound, self.owner.pod.uid
+        inbound, uid = self.owner.inbound, self.pod.uid
         if inbound.authorizer.is_settled(uid):
             self.serve()
         else:
@@ -170,7 +176,9 @@ class InboundTunnel:
 
     def decide(self) -> Destination:
         """Where it leads; raises RefusedError when it may not."""
-        inbound, pod = self.owner.inbound, self.owner.pod
+        inbound, pod = self.owner.inbound, self.pod
+        if pod.left:
+            raise RefusedError(503, ResponseFlag.CONNECT, "the workload left")
         workload = inbound.mesh.workload(pod.uid)
         try:
             led = destination(self.request.authority, self.owner.local, workload, inbound.mesh)
@@ -185,9 +193,9 @@ class InboundTunnel:
     def connect(self, led: Destination) -> socket.socket | Connecting:
         """Begin to connect from within the pod; raises RefusedError."""
         address, _ = text_of(self.owner.local)
-        sockets, pod = self.owner.inbound.sockets, self.owner.pod
+        sockets = self.owner.inbound.sockets
         try:
-            return sockets.begin(pod.netns, address, led.port, self.mark())
+            return sockets.begin(self.pod.netns, address, led.port, self.mark())
         except (OSError, BpfError) as error:
             raise cannot(error) from error
 
@@ -207,7 +215,7 @@ class InboundTunnel:
     def mark(self) -> Mark:
         """What the kernel is told of the connection."""
         source, port = self.source
-        uid = name_hash(self.owner.pod.uid)
+        uid = name_hash(self.pod.uid)
         asked = self.request.authority
         client = self.owner.client
         workload = self.report.ends.source
@@ -245,8 +253,8 @@ class InboundTunnel:
     def ended(self, relay: Relay) -> None:
         """All is said, or broken."""
         inbound = self.owner.inbound
-        inbound.authorizer.leave(self.owner.pod.uid, self)
-        inbound.over(self.owner.pod)
+        inbound.authorizer.leave(self.pod.uid, self)
+        inbound.over(self.pod)
         self.report.ended(relay.error)
         if (
             not self.established

@@ -28,7 +28,7 @@ IPV6_FREEBIND: Final = 78
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Listening sockets of one pod.
+    """Listening sockets of one network namespace.
 
     outbound: at ``OUTBOUND_ADDRESSES``, of its own connections; hbone: on all of its
     addresses, of tunnels from other nodes.
@@ -96,7 +96,7 @@ def listen(family: socket.AddressFamily, address: str, port: TunnelPort) -> sock
         if error.errno != errno.EADDRINUSE:
             raise
         raise EnrollError(
-            f"port {port.value} is taken by a program of the pod: the mesh needs it for "
+            f"port {port.value} is taken by a program there: the mesh needs it for "
             f"{port.name.lower()} tunnels; have the program listen on another port"
         ) from error
     return listener

@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,31 +83,38 @@ class Outbound:
         self.limits = limits
         self.routes = routes
         self.openings: set[Opening] = set()
-        self.relays: dict[int, set[Relay]] = {}
+        self.relays: dict[tuple[int, str], set[Relay]] = {}
         self.refused: Counter[str] = Counter()
         self.news = asyncio.Event()
 
-    def take(self, pod: SourcePod, application: socket.socket) -> None:
-        """A connection was accepted at 15001; application: non-blocking."""
+    def take(self, sources: Mapping[int, SourcePod], application: socket.socket) -> None:
+        """A connection was accepted at 15001; application: non-blocking.
+
+        sources: who may have made it, by ``workload``.
+        """
         answer = self.query(application)
         if answer is None:
-            self.refuse(application, pod, "no_peer")
+            self.refuse(application, sources, "no_peer")
             return
         peer = parse_peer(answer)
+        pod = sources.get(peer.source)
         if not peer.flags & FLOW_TUNNEL:
             # Somebody connects to the listener itself: it would lead back to it.
-            self.refuse(application, pod, "not_redirected")
-        elif peer.source != pod.workload:
-            self.refuse(application, pod, "foreign_source")
+            self.refuse(application, sources, "not_redirected")
+        elif pod is None:
+            self.refuse(application, sources, "foreign_source")
         elif len(self.openings) >= MOST_OPENING:
-            self.refuse(application, pod, "limit")
+            self.refuse(application, sources, "limit")
         else:
             Opening(self, pod, application, peer).begin()
 
-    def refuse(self, application: socket.socket, pod: SourcePod, reason: str) -> None:
+    def refuse(
+        self, application: socket.socket, sources: Mapping[int, SourcePod], reason: str
+    ) -> None:
         """Reset a connection, and count why."""
         self.refused[reason] += 1
-        logger.warning("%s: refused a connection to port 15001: %s", pod.uid, reason)
+        where = ", ".join(sorted(pod.uid for pod in sources.values()))
+        logger.warning("%s: refused a connection to port 15001: %s", where, reason)
         reset(application)
 
     def on_change(self) -> None:
@@ -115,11 +123,11 @@ class Outbound:
         news, self.news = self.news, asyncio.Event()
         news.set()
 
-    def leave(self, cookie: int) -> None:
+    def leave(self, pod: SourcePod) -> None:
         """A pod left: what it has open is broken off."""
-        for relay in list(self.relays.get(cookie, ())):
+        for relay in list(self.relays.get(pod.place, ())):
             relay.break_off("the pod left the mesh")
-        for opening in [o for o in self.openings if o.pod.cookie == cookie]:
+        for opening in [o for o in self.openings if o.pod.place == pod.place]:
             opening.fail(TunnelError(ResponseFlag.CONNECT, "the pod left the mesh"))
 
 
@@ -255,7 +263,7 @@ class Opening:
             self.fail(TunnelError(flag, f"http status: {status}"))
             return
         self.leave()
-        relays = self.outbound.relays.setdefault(self.pod.cookie, set())
+        relays = self.outbound.relays.setdefault(self.pod.place, set())
         relays.add(relay)
         relay.ended = self.ended
         self.report.opened(relay)
@@ -305,9 +313,9 @@ class Opening:
     def ended(self, relay: Relay) -> None:
         """The application's connection is over."""
         self.relay = None
-        relays = self.outbound.relays.get(self.pod.cookie)
+        relays = self.outbound.relays.get(self.pod.place)
         if relays is not None:
             relays.discard(relay)
             if not relays:
-                del self.outbound.relays[self.pod.cookie]
+                del self.outbound.relays[self.pod.place]
         self.report.ended(relay.error)

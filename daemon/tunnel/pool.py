@@ -17,7 +17,7 @@ class PoolKey:
     """What may share a connection: who calls, who may answer, where, from which pod.
 
     pod: netns cookie; address: as ``socket`` takes it; identities: any of them may be
-    the server's.
+    the server's; server_name: what to say in TLS that is wanted, if anything.
     """
 
     pod: int
@@ -25,6 +25,7 @@ class PoolKey:
     identities: frozenset[Identity]
     address: str
     port: int
+    server_name: str = ""
 
 
 class TunnelPool(Pool[PoolKey, TunnelConnection]):
@@ -41,9 +42,10 @@ class TunnelPool(Pool[PoolKey, TunnelConnection]):
             connect, tasks, lambda why: TunnelError(ResponseFlag.CONNECT, why), most=most
         )
 
-    def leave(self, pod: int) -> None:
-        """A pod left: break off what it has."""
-        for connection in [c for key in self.groups if key.pod == pod for c in self.of(key)]:
+    def leave(self, pod: int, source: Identity | None = None) -> None:
+        """A pod left, or one identity of several there: break off what it has."""
+        gone = [k for k in self.groups if k.pod == pod and source in (None, k.source)]
+        for connection in [c for key in gone for c in self.of(key)]:
             connection.abort("the pod left")
 
     def forget(self, source: Identity) -> None:

@@ -11,7 +11,7 @@ from bpf.layout import TunnelPort
 from daemon.telemetry.tunnels import Ends
 from daemon.tunnel.pool import PoolKey
 from ztunnel_compat.errors import IdentityError
-from ztunnel_compat.hbone import Authority, Baggage
+from ztunnel_compat.hbone import Authority, Baggage, server_name_of
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.istio_labels import Labels
 from ztunnel_compat.model import Service, Workload
@@ -38,6 +38,11 @@ class SourcePod:
         """What the kernel calls it."""
         return name_hash(self.uid)
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where it is, and which of those there; the same for as long as it is there."""
+        return self.cookie, self.uid
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -62,7 +67,7 @@ class Routes:
         self.state = state
         self.service_of = service_of
         self.port = port
-        self.known: dict[tuple[int, int, int, int, bytes], Route] = {}
+        self.known: dict[tuple[int, str, int, int, int, bytes], Route] = {}
 
     def clear(self) -> None:
         """Something was pushed."""
@@ -70,7 +75,7 @@ class Routes:
 
     def find(self, pod: SourcePod, peer: Peer) -> Route | None:
         """Where a connection goes; None: the destination isn't known (yet)."""
-        at = (pod.cookie, peer.destination, peer.target, peer.flags, peer.far_address)
+        at = (*pod.place, peer.destination, peer.target, peer.flags, peer.far_address)
         known = self.known.get(at)
         if known is None:
             destination = self.state.workload_by_hash(peer.destination)
@@ -88,14 +93,18 @@ class Routes:
         identity = destination.identity
         others = service.subject_alt_names if service and not at_waypoint(peer) else ()
         source = self.state.workload(pod.uid)
+        far = Authority.of(peer.far_address, 0)
+        assert far.address is not None
+        neighbours = self.state.workloads_at(destination.network, far.address)
         ends = Ends(True, source, pod.identity, destination, identity, service)
         return Route(
             PoolKey(
                 pod.cookie,
                 pod.identity,
                 frozenset((identity, *identities(others))),
-                Authority.of(peer.far_address, 0).host,
+                far.host,
                 self.port,
+                server_name_of(identity) if len(neighbours) > 1 else "",
             ),
             ends,
             ends.labels(),

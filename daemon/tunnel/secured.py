@@ -55,7 +55,8 @@ class Owner(Protocol):
 class Secured:
     """One connection; its socket: non-blocking, this one's from now on.
 
-    It is the server's end for a context that is a server's.
+    It is the server's end for a context that is a server's. server_name: what a client
+    says that it wants; empty for nothing.
     """
 
     #: One of each for all connections of the thread: nothing stays between two reads.
@@ -68,7 +69,12 @@ class Secured:
     )  # fmt: skip
 
     def __init__(
-        self, poller: Poller, connection: socket.socket, context: ssl.SSLContext, owner: Owner
+        self,
+        poller: Poller,
+        connection: socket.socket,
+        context: ssl.SSLContext,
+        owner: Owner,
+        server_name: str = "",
     ) -> None:
         self.poller = poller
         self.socket = connection
@@ -79,6 +85,7 @@ class Secured:
             self.incoming,
             self.outgoing,
             server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
+            server_hostname=server_name or None,
         )
         #: Ciphertext that the kernel had no room for, and how much it is.
         self.backlog: deque[memoryview] = deque()

@@ -1,4 +1,4 @@
-"""Tunnels for all enrolled pods of the node."""
+"""Tunnels for all enrolled pods of the node, and for enrolled cgroups."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from daemon.policies.identities import Account
+from daemon.policies.identities import Account, workload_identity
 from daemon.telemetry.tunnels import Tunnels
-from daemon.tunnel.authorize import Authorizer
+from daemon.tunnel.authorize import Authorizer, Denial
+from daemon.tunnel.bounds import Bound, Limits
 from daemon.tunnel.client import Inbound
 from daemon.tunnel.client import Pod as InboundPod
 from daemon.tunnel.handover import give
-from daemon.tunnel.inbound import InboundConnection
+from daemon.tunnel.inbound import InboundConnection, InboundTunnel
 from daemon.tunnel.listeners import Listeners, open_listeners
 from daemon.tunnel.outbound import Outbound
+from daemon.tunnel.places import Place, PodPlace, PortOwner, SharedPlace, TunnelPod
 from daemon.tunnel.routes import SourcePod
 from daemon.tunnel.secured import Secured
-from daemon.tunnel.sockets import Acceptor, PodSockets, reset
+from daemon.tunnel.sockets import PodSockets, reset
 from ztunnel_compat.credentials.credentials import Credentials
 from ztunnel_compat.errors import CertificateError
-from ztunnel_compat.identity import Identity
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import Changes, WorkloadState
 
@@ -39,29 +38,6 @@ logger = logging.getLogger(__name__)
 HANDSHAKE: Final = 10.0
 #: How often it is looked whether connections have ended, while draining.
 DRAIN_LOOK: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What other nodes may cost at a time: TLS handshakes, connections, tunnels."""
-
-    handshakes: int = 512
-    connections_of_one_pod: int = 2048
-    connections_of_all: int = 8192
-    tunnels_of_one_pod: int = 16384
-    tunnels_of_all: int = 65536
-
-
-class Bound(Enum):
-    """What was bounded, or wrong, where a connection or tunnel was refused."""
-
-    HANDSHAKES = "TLS handshakes at a time"
-    CONNECTIONS = "HBONE connections"
-    TUNNELS = "tunnels"
-    CERTIFICATE = "no certificate to show"
-    HANDSHAKE = "a client's TLS handshake"
-    IDENTITY = "a client's certificate"
-    REQUEST = "a request that is no CONNECT of use"
 
 
 class PodTunnels(Protocol):
@@ -80,36 +56,13 @@ class PodTunnels(Protocol):
         ...
 
 
-@dataclass(eq=False, slots=True)
-class TunnelPod:
-    """A pod that is served. netns: an open file of ours; source: who it is;
-    connections: from other nodes.
-    """
-
-    source: SourcePod
-    account: Account
-    netns: int
-    listeners: Listeners
-    acceptors: list[Acceptor] = field(default_factory=list)
-    connections: set[InboundConnection] = field(default_factory=set)
-    tunnels: int = 0
-
-    @property
-    def uid(self) -> str:
-        """Its workload's xDS name."""
-        return self.source.uid
-
-    @property
-    def identity(self) -> Identity:
-        """Whose certificate it shows."""
-        return self.source.identity
-
-
 class TunnelServer:
     """Serves pods from ``open`` to ``close``.
 
-    inherited: listening sockets of a predecessor's, by their netns' cookie; trust_domains:
-    beside a pod's own, those whose clients it takes. refused: how many, by what bound.
+    inherited: listening sockets of a predecessor's, by their netns' cookie, and tellers: how
+    many have to say who is there (``told``) until the rest is closed; trust_domains:
+    beside a pod's own, those whose clients it takes; owner_of: whose a port is in a
+    namespace that several share. refused: how many, by what bound.
     """
 
     def __init__(
@@ -125,6 +78,8 @@ class TunnelServer:
         tasks: Tasks,
         trust_domains: frozenset[str] = frozenset(),
         inherited: dict[int, Listeners] | None = None,
+        tellers: int = 1,
+        owner_of: PortOwner = lambda _: None,
         limits: Limits | None = None,
     ) -> None:
         self.mesh = mesh
@@ -135,8 +90,10 @@ class TunnelServer:
         self.tasks = tasks
         self.trust_domains = trust_domains
         self.inherited = inherited or {}
+        self.tellers = tellers
+        self.owner_of = owner_of
         self.limits = limits or Limits()
-        self.pods: dict[int, TunnelPod] = {}
+        self.places: dict[int, PodPlace | SharedPlace] = {}
         self.handshakes = self.connections = self.tunnels = 0
         self.refused: Counter[Bound] = Counter()
         self.closing = False
@@ -151,6 +108,7 @@ class TunnelServer:
             room=self.take_room,
             over=self.give_room,
             bad=lambda pod, error: self.refuse(Bound.REQUEST, f"{pod.uid}: {error}"),
+            nobodys=lambda pod, asked: self.refuse(Bound.PORT, f"{pod.uid}: {asked}"),
         )
 
     # Pods
@@ -163,68 +121,136 @@ class TunnelServer:
         """
         if self.closing:
             return
-        if (pod := self.pods.get(cookie)) is not None:
-            pod.account = account
-            self.identify(pod, uid)
+        if isinstance(place := self.places.get(cookie), PodPlace):
+            place.pod.account = account
+            self.identify(place.pod, uid)
             return
-        listeners = self.inherited.pop(cookie, None) or open_listeners(netns_fd)
-        source = SourcePod(cookie, uid, account.identity(self.mesh.workload(uid)))
-        pod = self.pods[cookie] = TunnelPod(source, account, os.dup(netns_fd), listeners)
-        self.credentials.hold(pod.identity)
-        pod.acceptors += [
-            Acceptor(self.sockets.poller, listener, partial(take, pod))
-            for listeners_of, take in (
-                (listeners.outbound, self.accept_outbound),
-                (listeners.hbone, self.accept),
+        made = PodPlace(cookie, os.dup(netns_fd), self.listeners(cookie, netns_fd))
+        identity = account.identity(self.mesh.workload(uid))
+        made.pod = TunnelPod(made, SourcePod(cookie, uid, identity), account)
+        self.credentials.hold(identity)
+        self.serve(made)
+
+    def open_member(self, cookie: int, netns_fd: int, uid: str) -> None:
+        """Serve a workload in the network namespace that it shares with others.
+
+        In a pod's, its processes are the pod. The control plane knows the workload.
+        Raises EnrollError when another program listens where tunnels begin or end,
+        OSError, NetnsError.
+        """
+        place = self.places.get(cookie)
+        workload = self.mesh.workload(uid)
+        if self.closing or isinstance(place, PodPlace) or workload is None:
+            return
+        if place is None:
+            place = SharedPlace(
+                cookie,
+                os.dup(netns_fd),
+                self.listeners(cookie, netns_fd),
+                owner_of=self.owner_of,
             )
-            for listener in listeners_of
-        ]
+            self.serve(place)
+        if uid not in place.members:
+            source = SourcePod(cookie, uid, workload_identity(workload))
+            place.members[uid] = TunnelPod(place, source, None)
+            self.credentials.hold(source.identity)
+
+    def listeners(self, cookie: int, netns_fd: int) -> Listeners:
+        """A predecessor's listening sockets, or new ones."""
+        return self.inherited.pop(cookie, None) or open_listeners(netns_fd)
+
+    def serve(self, place: PodPlace | SharedPlace) -> None:
+        """Accept what comes to a place."""
+        self.places[place.cookie] = place
+        place.accept(
+            self.sockets.poller,
+            lambda connection: self.outbound.take(place.sources, connection),
+            lambda connection: self.accept(place, connection),
+        )
 
     def close(self, cookie: int) -> None:
         """Serve a pod no longer, from now on: what it has is broken off (ztunnel)."""
-        pod = self.pods.pop(cookie, None)
-        if pod is None:
+        place = self.places.pop(cookie, None)
+        if place is None:
             return
-        for acceptor in pod.acceptors:
+        for acceptor in place.acceptors:
             acceptor.close()
-        pod.listeners.close()
-        self.outbound.leave(cookie)
+        place.listeners.close()
+        for pod in place.pods:
+            self.dismiss(pod)
         self.outbound.pool.leave(cookie)
-        for connection in list(pod.connections):
+        for connection in list(place.connections):
             connection.abort("the pod left")
-        os.close(pod.netns)
+        os.close(place.netns)
+
+    def close_member(self, cookie: int, uid: str) -> None:
+        """Serve one of several no longer; with the last of them nobody listens there."""
+        place = self.places.get(cookie)
+        if not isinstance(place, SharedPlace) or uid not in place.members:
+            return
+        if len(place.members) == 1:
+            self.close(cookie)
+            return
+        pod = place.members.pop(uid)
+        self.dismiss(pod)
+        for one in list(self.authorizer.admitted.get(uid, ())):
+            if isinstance(one, InboundTunnel) and one.pod is pod:
+                one.revoke(Denial("the workload left"))
+        if pod.identity not in place.identities:
+            self.outbound.pool.leave(cookie, pod.identity)
+
+    def dismiss(self, pod: TunnelPod) -> None:
+        """A workload is served no longer."""
+        pod.left = True
+        self.outbound.leave(pod.source)
         self.credentials.drop(pod.identity)
-        if all(other.uid != pod.uid for other in self.pods.values()):
+        if all(other.uid != pod.uid for other in self.pods):
             self.authorizer.forget(pod.uid)
 
     def told(self) -> None:
-        """Every pod there is was named: nobody else needs what was inherited."""
+        """Every pod there is was named: nobody else needs what was inherited.
+
+        Or every member, by another; after the last of them.
+        """
+        self.tellers -= 1
+        if self.tellers > 0:
+            return
         inherited, self.inherited = self.inherited, {}
         for listeners in inherited.values():
             listeners.close()
 
+    @property
+    def pods(self) -> Iterator[TunnelPod]:
+        """All workloads that are served."""
+        return (pod for place in self.places.values() for pod in place.pods)
+
     def on_change(self, changes: Changes) -> None:
         """The mesh changed."""
-        for pod in self.pods.values():
+        for pod in self.pods:
             if pod.uid in changes.workloads:
                 self.identify(pod, pod.uid)
-            for connection in pod.connections:
+        for place in self.places.values():
+            for connection in place.connections:
                 connection.known.clear()
         self.authorizer.on_change(changes)
         self.outbound.on_change()
 
     def identify(self, pod: TunnelPod, uid: str) -> None:
         """Find out again who a pod is: enrolment doesn't know its trust domain."""
-        identity = pod.account.identity(self.mesh.workload(uid))
+        workload, identity = self.mesh.workload(uid), pod.identity
+        if pod.account is not None:
+            identity = pod.account.identity(workload)
+        elif workload is not None:
+            identity = workload_identity(workload)
         if identity != pod.identity:
             self.credentials.hold(identity)
             self.credentials.drop(pod.identity)
         pod.source = SourcePod(pod.source.cookie, uid, identity)
 
     def netns_of(self, cookie: int) -> int | None:
-        """The network namespace of a pod, as an open file of ours."""
-        pod = self.pods.get(cookie)
-        return None if pod is None else pod.netns
+        """A network namespace that is served, as an open file of ours."""
+        place = self.places.get(cookie)
+        return None if place is None else place.netns
 
     def trusted(self, pod: InboundPod) -> frozenset[str]:
         """The trust domains whose clients may speak to a pod."""
@@ -232,58 +258,56 @@ class TunnelServer:
 
     # Connections
 
-    def accept_outbound(self, pod: TunnelPod, connection: socket.socket) -> None:
-        """Take a connection of the pod's own, which the kernel redirected."""
-        self.outbound.take(pod.source, connection)
-
-    def accept(self, pod: TunnelPod, connection: socket.socket) -> None:
+    def accept(self, place: PodPlace | SharedPlace, connection: socket.socket) -> None:
         """Take a connection of another node, if there is room."""
         limits = self.limits
         if self.handshakes >= limits.handshakes:
-            self.refuse(Bound.HANDSHAKES, pod.uid)
+            self.refuse(Bound.HANDSHAKES, place.name)
         elif (
-            len(pod.connections) >= limits.connections_of_one_pod
+            len(place.connections) >= limits.connections_of_one_pod
             or self.connections + self.handshakes >= limits.connections_of_all
         ):
-            self.refuse(Bound.CONNECTIONS, pod.uid)
+            self.refuse(Bound.CONNECTIONS, place.name)
         else:
             self.handshakes += 1
-            self.tasks.spawn(self.secure(pod, connection), "TLS handshake")
+            self.tasks.spawn(self.secure(place, connection), "TLS handshake")
             return
         reset(connection)
 
-    async def secure(self, pod: TunnelPod, connection: socket.socket) -> None:
+    async def secure(self, place: PodPlace | SharedPlace, connection: socket.socket) -> None:
         """Do the TLS handshake; from then on the connection serves itself."""
-        made = InboundConnection(self.inbound, pod)
-        made.ended = partial(self.ended, pod, made)
+        end = place.end()
+        made = InboundConnection(self.inbound, end)
+        made.ended = partial(self.ended, place, made)
         try:
             async with asyncio.timeout(HANDSHAKE):
-                context = await self.credentials.server_context(pod.identity)
+                context = await end.server_context(self.credentials)
                 await Secured(self.sockets.poller, connection, context, made).shake()
         except CertificateError as error:
-            self.refuse(Bound.CERTIFICATE, f"{pod.uid}: {error}")
+            self.refuse(Bound.CERTIFICATE, f"{end.uid}: {error}")
             reset(connection)
             return
         except (OSError, TimeoutError) as error:
-            self.refuse(Bound.HANDSHAKE, f"{pod.uid}: {error}")
+            bound = Bound.CERTIFICATE if end.refusal else Bound.HANDSHAKE
+            self.refuse(bound, f"{end.uid}: {end.refusal or error}")
             reset(connection)
             return
         finally:
             self.handshakes -= 1
         if made.refusal is not None:
-            self.refuse(Bound.IDENTITY, f"{pod.uid}: {made.refusal}")
+            self.refuse(Bound.IDENTITY, f"{end.uid}: {made.refusal}")
         elif not made.closed:
             self.connections += 1
-            pod.connections.add(made)
-            if self.pods.get(pod.source.cookie) is not pod:
+            place.connections.add(made)
+            if self.places.get(place.cookie) is not place:
                 made.abort("the pod left")
             elif self.closing:
                 made.drain()
 
-    def ended(self, pod: TunnelPod, connection: InboundConnection) -> None:
+    def ended(self, place: Place, connection: InboundConnection) -> None:
         """A connection is gone."""
-        if connection in pod.connections:
-            pod.connections.discard(connection)
+        if connection in place.connections:
+            place.connections.discard(connection)
             self.connections -= 1
 
     def take_room(self, pod: InboundPod) -> bool:
@@ -317,8 +341,8 @@ class TunnelServer:
     def stop_accepting(self) -> None:
         """Take nothing new; connections wait in the kernel for a successor."""
         self.closing = True
-        for pod in self.pods.values():
-            for acceptor in pod.acceptors:
+        for place in self.places.values():
+            for acceptor in place.acceptors:
                 acceptor.close()
 
     @property
@@ -338,26 +362,27 @@ class TunnelServer:
                 await asyncio.gather(self.hand_over(handover), self.let_end())
         if self.busy:
             logger.warning("%d tunnelled connections are broken off", self.busy)
-        for cookie in list(self.pods):
+        for cookie in list(self.places):
             self.close(cookie)
         self.outbound.pool.close("the node agent stops")
 
     async def hand_over(self, path: Path) -> None:
         """Give the listening sockets to a successor, when it comes."""
-        if not self.pods:
+        places = self.places
+        if not places:
             return
         try:
-            await give(path, {cookie: pod.listeners for cookie, pod in self.pods.items()})
-            logger.info("a successor has the listening sockets of %d pods", len(self.pods))
+            await give(path, {cookie: place.listeners for cookie, place in places.items()})
+            logger.info("a successor has the listening sockets of %d places", len(places))
         except OSError as error:
             logger.error("listening sockets can't be handed over at %s: %s", path, error)
-        for pod in self.pods.values():
-            pod.listeners.close()
+        for place in places.values():
+            place.listeners.close()
 
     async def let_end(self) -> None:
         """Tell the other nodes, and wait until nothing is left."""
-        for pod in self.pods.values():
-            for connection in list(pod.connections):
+        for place in self.places.values():
+            for connection in list(place.connections):
                 connection.drain()
         # What is on its way to a connection goes first.
         await until(lambda: not self.outbound.openings)

@@ -7,6 +7,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,14 @@ from bpf.layout import (
     Flow,
     FlowFlag,
     FlowKey,
+    Guard,
+    GuardFlag,
     Mark,
     Peer,
     Pod,
     TunnelPort,
 )
+from bpf.links import attach_host, detach_host
 from tests.bpf.engine import (
     CLIENT,
     SERVER,
@@ -31,8 +35,10 @@ from tests.bpf.engine import (
     WAYPOINT,
     Engine,
     eventually,
+    join,
     packed,
     peer,
+    removed,
 )
 from tests.bpf.policies import chunk, guard, refuse, satisfies
 from tests.support.netns import Netns
@@ -256,19 +262,58 @@ def test_least_connections_are_counted_where_they_lead(
     eventually(lambda: not list(mesh.maps.active.items()))
 
 
-def test_a_member_connects_directly(
-    mesh: Engine, client: Netns, server: Netns, daemon: socket.socket, family: int
+MEMBER = 0x3E3BE4
+
+
+@contextlib.contextmanager
+def enrolled(mesh: Engine) -> Iterator[Path]:
+    """A cgroup that is a member of the mesh; its processes share a namespace."""
+    unit = mesh.place.cgroup / "unit"
+    unit.mkdir()
+    mesh.maps.members.put(unit.stat().st_ino, Pod(MEMBER, identity=WHO))
+    mesh.maps.member_levels.put(0, 0xFFFFFFFF)
+    try:
+        yield unit
+    finally:
+        eventually(lambda: removed(unit))
+
+
+@contextlib.contextmanager
+def within(mesh: Engine, unit: Path) -> Iterator[None]:
+    """This process is of a cgroup."""
+    join(unit)
+    try:
+        yield
+    finally:
+        join(mesh.place.cgroup)
+
+
+def test_a_member_is_led_to_the_daemon(
+    mesh: Engine, client: Netns, daemon: socket.socket, how: str, family: int
 ) -> None:
-    """A cgroup is enrolled; its processes share the namespace of who isn't."""
+    mesh.workload(FAR[family], flags=TUNNEL)
+    there = packed(FAR[family])
+    with enrolled(mesh) as unit, within(mesh, unit):
+        answer, seen = told(client, daemon, how, (FAR[family], PORT))
+        target = target_hash(SERVER, PORT)
+        assert answer == Peer(MEMBER, target, there, PORT, FlowFlag.TUNNEL, SERVER, there, PORT)
+        assert seen == (name(how, FAR[family]), PORT)
+        eventually(lambda: not list(mesh.maps.flows.items()))
+
+
+def test_without_the_daemon_a_member_is_refused(
+    mesh: Engine, client: Netns, server: Netns, how: str, family: int
+) -> None:
+    """Though somebody listens at the other end."""
     there = (server.address(family), PORT)
     mesh.workload(there[0], flags=TUNNEL)
-    mesh.maps.members.put(mesh.place.cgroup.stat().st_ino, Pod(CLIENT))
-    mesh.maps.member_levels.put(0, 0xFFFFFFFF)
-    with server.listen(*there), client.open_socket(family) as s:
-        s.connect(there)
-        made = mesh.flow(s, there)
-        assert made is not None
-        assert (made.source, made.flags & FlowFlag.TUNNEL) == (CLIENT, 0)
+    with (
+        server.listen(*there),
+        enrolled(mesh) as unit,
+        within(mesh, unit),
+        caller(client, how) as s,
+    ):
+        assert s.connect_ex((name(how, there[0]), PORT)) == errno.ECONNREFUSED
 
 
 def test_what_the_daemon_marked_goes_where_it_wants(
@@ -348,6 +393,35 @@ def test_what_the_daemon_let_in_arrives(mesh: Engine, pod: Netns, family: int) -
             eventually(lambda: not list(mesh.maps.flows.items()))
             assert accepted.getpeername()[:2] == REMOTE[family]
             assert peer(accepted).flags & FlowFlag.TUNNELLED
+
+
+def test_what_the_daemon_let_in_arrives_at_a_member(
+    mesh: Engine, server: Netns, family: int
+) -> None:
+    """In a namespace of nobody's, at a port whose guard refuses everybody."""
+    here = (server.address(family), PORT)
+    mesh.maps.member_guards.put(MEMBER, Guard(MEMBER, flags=GuardFlag.REFUSE))
+    attach_host(mesh.place.pin_dir, server.fd)
+    try:
+        with enrolled(mesh) as unit:
+            with within(mesh, unit):
+                listener = server.listen(*here)
+            with listener, server.open_socket(family) as plain:
+                assert plain.connect_ex(here) == errno.ECONNREFUSED
+                with delivered(mesh, server, family) as s:
+                    accepted, seen = listener.accept()
+                    with accepted:
+                        assert seen[:2] == REMOTE[family]
+                        assert peer(accepted).far == packed(REMOTE[family][0])
+                        [(_key, flow)] = mesh.maps.flows.items()
+                        assert (flow.identity, flow.netns) == (WHO, server.cookie)
+                        s.close()
+                        eventually(lambda: not list(mesh.maps.flows.items()))
+                with server.open_socket(family) as s:
+                    mesh.maps.marks.set(s.fileno(), Mark(identity=WHO))
+                    assert s.connect_ex(here) == errno.ECONNREFUSED
+    finally:
+        detach_host(mesh.place.pin_dir)
 
 
 def test_a_listener_for_both_families_sees_a_mapped_client(mesh: Engine, pod: Netns) -> None:

@@ -564,7 +564,7 @@ async def test_a_pod_that_needs_a_port_of_tunnels_is_told(node: Node) -> None:
         _, zds = await begun(node, stack)
         workload = AddWorkload("u1", "web-1", "app", "default")
         with node.server.listen("0.0.0.0", 15008):
-            with pytest.raises(ZdsError, match="port 15008 is taken by a program of the pod"):
+            with pytest.raises(ZdsError, match="port 15008 is taken by a program there"):
                 await asyncio.wait_for(zds.add(workload, node.server.fd), 120)
             assert not list(node.maps_of_pods())
         await zds.add(workload, node.server.fd)

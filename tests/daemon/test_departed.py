@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from bpf.layout import Flow, FlowKey
+from bpf.layout import Flow, FlowFlag, FlowKey
 from bpf.maps import Maps
 from daemon.departed import Departed
 from tests.support.netns import netns as new_netns
@@ -90,3 +90,13 @@ async def test_an_adopted_netns_that_ended() -> None:
     async with departing() as scene:
         await scene.departed.bury(OURS)
         assert scene.ports() == {3}
+
+
+async def test_a_cgroups_flows_go_when_its_hooks_do() -> None:
+    async with departing() as scene:
+        scene.maps.flows.put(FlowKey(bytes(16), bytes(16), 4, 80), Flow(6, netns=OURS))
+        tunnelled = Flow(5, netns=OTHER, flags=FlowFlag.TUNNELLED)
+        scene.maps.flows.put(FlowKey(bytes(16), bytes(16), 5, 80), tunnelled)
+        await scene.departed.disown(5)
+        assert scene.ports() == {4, 5}
+        assert sorted(scene.released) == [1, 2, 3]

@@ -16,8 +16,9 @@ from daemon.enroll import Enrolled
 from daemon.program import Programmer, dump
 from daemon.scope import Scope
 from daemon.stranded import Stranded
+from daemon.tunnel.bounds import Bound
 from daemon.tunnel.families import collect
-from daemon.tunnel.server import Bound, TunnelServer
+from daemon.tunnel.server import TunnelServer
 from tests.daemon.meshes import (
     HERE,
     by_name,

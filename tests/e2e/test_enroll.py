@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from deploy.standalone.runner.cgroups import mounted
 from tests.e2e.manifests import allow, documents, idle, namespace, pod, service
+from tests.e2e.units import cgroup, inside
 from tests.support.mesh import PROGRAMS, CommandError, MeshHandle, eventually
 
 ENTRY = """\
@@ -75,27 +72,6 @@ with socket.create_connection((sys.argv[1], 7301), 5) as s:
         print(type(error).__name__, flush=True)
 """
 NOBODY = "- from:\n  - source:\n      notNamespaces: [nowhere]\n"
-
-
-@contextmanager
-def cgroup(name: str) -> Iterator[Path]:
-    """A cgroup of the host's, outside of the mesh's."""
-    path = mounted() / f"tandem-test-enroll-{os.getpid()}-{name}"
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        (path / "cgroup.kill").write_text("1")
-        deadline = time.monotonic() + 10
-        while "populated 1" in (path / "cgroup.events").read_text():
-            assert time.monotonic() < deadline
-            os.sched_yield()
-        path.rmdir()
-
-
-def inside(where: Path, *command: str) -> list[str]:
-    """Run a command in a cgroup, in the host's network namespace."""
-    return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(where), *command]
 
 
 def greeted(where: Path, address: str, port: int) -> str:

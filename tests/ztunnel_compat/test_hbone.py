@@ -20,8 +20,10 @@ from ztunnel_compat.hbone import (
     parse_response,
     request_headers,
     response_headers,
+    server_name_of,
     traceparent_of,
 )
+from ztunnel_compat.identity import Identity
 from ztunnel_compat.model import Locality, Workload
 
 FULL = Baggage("Kubernetes", "app", "deployment", "web", "web-svc", "v2", "eu", "eu-1")
@@ -200,6 +202,12 @@ def test_garbage_is_refused_or_read() -> None:
         except HboneError:
             continue
         assert 0 < request.authority.port < 65536
+
+
+def test_a_server_s_name_is_a_host_name_however_long_its_identity_is() -> None:
+    one = server_name_of(Identity("cluster.local", "n" * 63, "s" * 253))
+    assert one.encode("idna")
+    assert one != server_name_of(Identity("cluster.local", "n" * 63, "s" * 252))
 
 
 @pytest.mark.parametrize(

@@ -278,3 +278,12 @@ def test_ranges_are_found_whole(state):
     assert state.services_with("", place) == (web,)
     state.apply((), (web.key,))
     assert not state.service_ranges.claimants
+
+
+def test_several_workloads_may_share_an_address(state):
+    one, other = pod("one", A), pod("other", A, B)
+    state.apply([one, other], [])
+    assert state.workloads_at("", A) == (one, other)
+    assert state.workloads_at("", B) == (other,)
+    assert state.workloads_at("", C) == ()
+    assert state.workload_at("", A) == other

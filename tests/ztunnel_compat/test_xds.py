@@ -9,6 +9,7 @@ from ztunnel_compat.xds import (
     ADDRESS_TYPE,
     AUTHORIZATION_TYPE,
     MAX_REJECTIONS_TOLD,
+    MEMBERS_TYPE,
     Answer,
     DeltaSession,
     Rejection,
@@ -174,3 +175,24 @@ def test_requests_keep_what_they_said():
     (request,) = session.open()
     session.conclude(got(A, "n2", {"w2": "1"}))
     assert request.initial_versions == {"w1": "1"}
+
+
+def test_members_are_told_as_they_come_and_go():
+    session = DeltaSession((A, P))
+    assert session.tell_members(frozenset()) == Request(MEMBERS_TYPE)
+    assert session.tell_members(frozenset()) is None
+    assert session.tell_members(frozenset("ba")) == Request(MEMBERS_TYPE, subscribe=("a", "b"))
+    assert session.tell_members(frozenset("bc")) == Request(
+        MEMBERS_TYPE, subscribe=("c",), unsubscribe=("a",)
+    )
+
+
+def test_a_stream_begins_with_all_members_once_they_are_known():
+    session = DeltaSession((A,))
+    assert session.open() == (first(A),)
+    session.tell_members(frozenset("ba"))
+    assert session.open() == (first(A), Request(MEMBERS_TYPE, subscribe=("a", "b")))
+    session.tell_members(frozenset())
+    assert session.open() == (first(A), Request(MEMBERS_TYPE))
+    assert session.tell_members(None) is None
+    assert session.open() == (first(A),)

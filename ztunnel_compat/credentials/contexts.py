@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ztunnel_compat.certificates import Certificate
@@ -35,8 +36,27 @@ def make_contexts(certificate: Certificate) -> Contexts:
         ) from error
 
 
-def make_context(protocol: int, certificate: Certificate) -> ssl.SSLContext:
-    """One context; raises SSLError, OSError, ValueError."""
+def choosing_context(choose: Callable[[str | None], ssl.SSLContext | None]) -> ssl.SSLContext:
+    """A server's context without a certificate: the client's name for it (SNI) chooses.
+
+    choose: a server's context of ``make_contexts``, with its certificate and its roots, for
+    the name that a client says, None where it says none; no context refuses the client.
+    """
+    context = base_context(ssl.PROTOCOL_TLS_SERVER)
+
+    def named(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+        chosen = choose(name)
+        if chosen is None:
+            return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        connection.context = chosen
+        return None
+
+    context.sni_callback = named
+    return context
+
+
+def base_context(protocol: int) -> ssl.SSLContext:
+    """What all contexts have in common."""
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -45,6 +65,12 @@ def make_context(protocol: int, certificate: Certificate) -> ssl.SSLContext:
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         # A resumed session would outlive the roots and certificates it began with.
         context.num_tickets = 0
+    return context
+
+
+def make_context(protocol: int, certificate: Certificate) -> ssl.SSLContext:
+    """One context; raises SSLError, OSError, ValueError."""
+    context = base_context(protocol)
     context.load_verify_locations(cadata=certificate.roots.decode("ascii"))
     # Python reads keys from files only: one that is in memory, and gone at once.
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class AdsStream:
     def __init__(self, call: Any, node: NodeInfo) -> None:
         self.call = call
         self.node: NodeInfo | None = node
+        #: gRPC takes one message at a time.
+        self.turn = asyncio.Lock()
 
     async def send(self, request: Request) -> None:
         """Send a request; raises StreamEndedError."""
@@ -105,6 +108,8 @@ class AdsStream:
             type_url=request.type_url,
             initial_resource_versions=request.initial_versions,
             response_nonce=request.nonce,
+            resource_names_subscribe=request.subscribe,
+            resource_names_unsubscribe=request.unsubscribe,
         )
         if self.node is not None:
             # The server remembers it for the rest of the stream.
@@ -114,7 +119,8 @@ class AdsStream:
             message.error_detail.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
             message.error_detail.message = request.error
         try:
-            await write(self.call, message.SerializeToString())
+            async with self.turn:
+                await write(self.call, message.SerializeToString())
         except (grpc.aio.AioRpcError, cygrpc.InternalError) as error:
             raise await self.ended() from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from ztunnel_compat.policy import UnusablePolicy
 from ztunnel_compat.policy_decode import decode_policy
 from ztunnel_compat.policy_state import PolicyState
 from ztunnel_compat.runtime.backoff import Backoff
+from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import Changes, WorkloadState
 from ztunnel_compat.xds import (
     ADDRESS_TYPE,
@@ -75,6 +77,8 @@ class MeshClient:
         self.clock = clock
         self.session = DeltaSession((ADDRESS_TYPE, AUTHORIZATION_TYPE))
         self.synced = asyncio.Event()
+        #: What is to be said on the stream beside answers' acknowledgements.
+        self.unsaid: asyncio.Queue[Request] = asyncio.Queue()
         self.connected = False
         self.connected_at = self.heard_before = 0.0
         self.last_end = ""
@@ -102,9 +106,11 @@ class MeshClient:
     async def attempt(self) -> str:
         """Work on one stream until it ends; why it did, in ztunnel's words."""
         try:
-            async with open_stream(self.server, self.node) as stream:
+            async with open_stream(self.server, self.node) as stream, Tasks() as tasks:
+                self.unsaid = asyncio.Queue()
                 for request in self.session.open():
                     await stream.send(request)
+                tasks.spawn(self.speak(stream), "what is said on the xDS stream")
                 while True:
                     await self.work(stream)
         except StreamEndedError as end:
@@ -118,6 +124,21 @@ class MeshClient:
         except XdsError as error:
             self.last_end = str(error)
             return "Error"
+
+    def tell_members(self, members: frozenset[str] | None) -> None:
+        """Say which workloads this node serves that are no pods, by their uids.
+
+        None: say no more of it.
+        """
+        request = self.session.tell_members(members)
+        if request is not None:
+            self.unsaid.put_nowait(request)
+
+    async def speak(self, stream: AdsStream) -> None:
+        """Send what is to be said, until the stream ends; who receives finds out why."""
+        with contextlib.suppress(StreamEndedError):
+            while True:
+                await stream.send(await self.unsaid.get())
 
     async def work(self, stream: AdsStream) -> None:
         """Receive one answer, apply it, acknowledge it."""

@@ -46,6 +46,7 @@ async def run(config: ControlConfig) -> None:
             CLUSTER_ID, config.xds_address, config.roots, config.access_log
         ),
         trust_domain=config.trust_domain,
+        members=config.members,
     )
     authority = await Authority.open(ca_settings(config))
     engine = Engine(settings, StateStore(config.own_dir))

@@ -25,9 +25,9 @@ N = TypeVar("N", IPv4Network, IPv6Network)
 class ControlConfig:
     """A control plane. listen, xds_address: ``address:port`` of ADS, here and as pods
     reach it; the latter empty for an address of this network namespace. nodes: where the
-    agent of each calls from.
-    resolver_netns: where the machine's resolvers are reached; None for here. access_log:
-    of waypoints.
+    agent of each calls from. members: addresses of processes on each node that are in no
+    pod. resolver_netns: where the machine's resolvers are reached; None for here.
+    access_log: of waypoints.
     """
 
     mesh: str
@@ -35,6 +35,7 @@ class ControlConfig:
     files: tuple[Path, ...]
     ranges: Ranges
     nodes: Mapping[str, frozenset[IpAddress]]
+    members: Mapping[str, frozenset[IpAddress]]
     listen: str
     xds_address: str
     log_level: str
@@ -82,6 +83,11 @@ def make_parser() -> argparse.ArgumentParser:
         help="a node, and where its agent calls from; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--members", action="append", default=[], metavar="NAME=ADDRESS[,ADDRESS]",
+        help="beside a node's own addresses, those of processes that it may take into the "
+        "mesh by their cgroup; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
         "--trust-domain", default=TRUST_DOMAIN, metavar="DOMAIN",
         help="of all identities in the mesh (default: %(default)s)",
     )  # fmt: skip
@@ -111,7 +117,7 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
     found = make_parser().parse_args(arguments)
     if not found.node:
         raise ConfigError("--node: name at least one node")
-    nodes = dict(map(read_node, found.node))
+    nodes = dict(read_node("--node", text) for text in found.node)
     if len(nodes) != len(found.node):
         raise ConfigError(f"--node: {', '.join(found.node)}: each name may occur once")
     if not TRUST_DOMAIN_FORM.fullmatch(found.trust_domain):
@@ -131,6 +137,7 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
         files=absolute(found.file),
         ranges=ranges,
         nodes=nodes,
+        members=with_members(nodes, found.members),
         listen=found.listen,
         xds_address=found.xds_address,
         log_level=found.log_level,
@@ -140,13 +147,28 @@ def parse(arguments: Sequence[str]) -> ControlConfig:
     )
 
 
-def read_node(text: str) -> tuple[str, frozenset[IpAddress]]:
-    """A node and its agent's addresses; raises ConfigError."""
+def with_members(
+    nodes: Mapping[str, frozenset[IpAddress]], arguments: Sequence[str]
+) -> dict[str, frozenset[IpAddress]]:
+    """The addresses of processes on each node; raises ConfigError."""
+    found = dict(nodes)
+    for text in arguments:
+        name, addresses = read_node("--members", text)
+        if name not in found:
+            raise ConfigError(f"--members {text}: there is no --node {name}")
+        found[name] |= addresses
+    return found
+
+
+def read_node(argument: str, text: str) -> tuple[str, frozenset[IpAddress]]:
+    """A node and its addresses; raises ConfigError."""
     name, _, addresses = text.partition("=")
     try:
         found = frozenset(map(ipaddress.ip_address, addresses.split(",")))
     except ValueError as error:
-        raise ConfigError(f"--node {text}: expected NAME=ADDRESS[,ADDRESS]: {error}") from error
+        raise ConfigError(
+            f"{argument} {text}: expected NAME=ADDRESS[,ADDRESS]: {error}"
+        ) from error
     return name, found
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from deploy.standalone.control.allocate import allocate
 from deploy.standalone.control.authentication import Authentications, age_order
 from deploy.standalone.control.catalog import Catalog
+from deploy.standalone.control.enrolled import Enrolled
 from deploy.standalone.control.hosts import Hosts, allocate_hosts, find_hosts
 from deploy.standalone.control.membership import (
     check_gateway,
@@ -111,7 +112,14 @@ def derive(
     pods, problems = look_at_pods(world, hosts, rollout, waypoints, authentications)
     wanted = wanted_names(world, hosts)
     names: Names = {name: ips for name, ips in before.names.items() if name in wanted}
-    outsides, outside_choices = look_outside(world, hosts, names, waypoints, authentications)
+    outsides, outside_choices = look_outside(
+        world,
+        hosts,
+        names,
+        waypoints,
+        authentications,
+        enrolled=Enrolled(settings.members, before.members),
+    )
     policies = {
         name: memo.get(("policy", name), (policy,), partial(translate, policy))
         for name, policy in world.policies.items()
@@ -163,6 +171,7 @@ def derive(
             waypoints=waypoints,
             vips=allocate_hosts(hosts.by_key.values(), before.vips),
             names=names,
+            members=before.members,
         ),
     )
     view = replace(

@@ -18,7 +18,6 @@ from deploy.standalone.control.derive import derive
 from deploy.standalone.control.errors import StateError, UnknownError
 from deploy.standalone.control.memo import Memo
 from deploy.standalone.control.objects import IpAddress
-from deploy.standalone.control.outsides import Names
 from deploy.standalone.control.pods import PodName, PodStatus
 from deploy.standalone.control.problems import Level, Problem
 from deploy.standalone.control.state import StateStore
@@ -43,6 +42,7 @@ class Engine:
         self.carried = store.load_carried(self.catalog)
         self.statuses: dict[PodName, PodStatus] = {}
         self.names = dict(self.carried.names)
+        self.members = dict(self.carried.members)
         self.listeners: list[Listener] = []
         self.view = derive(Catalog(), {}, Carried(), settings, Memo())
         self.saved: tuple[Catalog | None, Carried | None] = (None, None)
@@ -82,6 +82,12 @@ class Engine:
             self.names[name] = addresses
             self.touch()
 
+    def set_members(self, node: str, uids: frozenset[str]) -> None:
+        """Take what a node's agent says it serves."""
+        if self.members.get(node) != uids:
+            self.members[node] = uids
+            self.touch()
+
     async def change(self, change: Change, text: str, file: str) -> Outcome:
         """Apply or delete; returns when it is in force, and on disk."""
         outcome = change(self.catalog, text, file)
@@ -118,24 +124,26 @@ class Engine:
         self.dirty.clear()
         goal, catalog = self.wanted, self.catalog
         statuses, names = dict(self.statuses), dict(self.names)
-        view = await asyncio.to_thread(self.make, catalog, statuses, names)
+        before = replace(self.carried, names=names, members=dict(self.members))
+        view = await asyncio.to_thread(self.make, catalog, statuses, before)
         self.carried = view.carried
-        before, self.view = self.view, view
+        last, self.view = self.view, view
         for name in self.statuses.keys() - view.statuses.keys():
             if self.statuses[name] == statuses.get(name):
                 del self.statuses[name]
         for host in names.keys() - view.wanted_names:
             self.names.pop(host, None)
         self.reached = goal
-        report(before.problems, view.problems)
+        report(last.problems, view.problems)
         for listener in self.listeners:
-            listener(before, view)
+            listener(last, view)
         reached, self.published = self.published, asyncio.Event()
         reached.set()
 
-    def make(self, catalog: Catalog, statuses: dict[PodName, PodStatus], names: Names) -> View:
+    def make(
+        self, catalog: Catalog, statuses: dict[PodName, PodStatus], before: Carried
+    ) -> View:
         """Derive a view and keep what a restart needs, in a worker thread."""
-        before = replace(self.carried, names=names)
         view = derive(catalog, statuses, before, self.settings, self.memo)
         saved_catalog, saved_carried = self.saved
         # Revisions aren't kept: what pods are made from is in the catalog.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deploy.standalone.control.authentication import Authentications
+from deploy.standalone.control.enrolled import Enrolled
 from deploy.standalone.control.hosts import Host, Hosts
 from deploy.standalone.control.istioapi import Outside, Resolution, ServiceEntry, WorkloadEntry
 from deploy.standalone.control.membership import Choice, waypoint_of_outside
@@ -13,6 +14,7 @@ from deploy.standalone.control.objects import IpAddress, Labels, Service
 from deploy.standalone.control.selected import policies_of
 from deploy.standalone.control.translate.workloads import CLUSTER_ID
 from deploy.standalone.control.world import Name, World
+from ztunnel_compat.names import workload_entry_uid
 
 #: What host names were last found to stand for.
 Names = Mapping[str, tuple[IpAddress, ...]]
@@ -20,7 +22,11 @@ Names = Mapping[str, tuple[IpAddress, ...]]
 
 @dataclass(frozen=True, slots=True)
 class OutsideView:
-    """A workload that is no pod, with what its labels came to. uid: in the stream."""
+    """A workload that is no pod, with what its labels came to. uid: in the stream.
+
+    node: the one that has its addresses, or empty; served: that one's agent takes tunnels
+    for it.
+    """
 
     uid: str
     namespace: str
@@ -34,6 +40,8 @@ class OutsideView:
     waypoint: Name | None
     tunnel: bool
     from_entry: bool
+    node: str = ""
+    served: bool = False
 
 
 def look_outside(
@@ -42,6 +50,8 @@ def look_outside(
     names: Names,
     waypoints: frozenset[Name],
     authentications: Authentications,
+    *,
+    enrolled: Enrolled,
 ) -> tuple[dict[str, OutsideView], list[Choice]]:
     """Every such workload by its name in the stream, and the choices of waypoints."""
     choices: list[Choice] = []
@@ -52,7 +62,12 @@ def look_outside(
         )
         choices.append(choice)
         view = view_of_workload(
-            workload, world, hosts, choice.in_force(waypoints), authentications
+            workload,
+            world,
+            hosts,
+            choice.in_force(waypoints),
+            authentications,
+            enrolled=enrolled,
         )
         views[view.uid] = view
     for entry in world.entries.values():
@@ -89,22 +104,29 @@ def view_of_workload(
     hosts: Hosts,
     waypoint: Name | None,
     authentications: Authentications,
+    *,
+    enrolled: Enrolled,
 ) -> OutsideView:
     """A WorkloadEntry's view: Services and ServiceEntries select it by its labels."""
     namespace, labels = workload.namespace, workload.labels
+    uid = workload_entry_uid(CLUSTER_ID, namespace, workload.name)
+    ips = resolved(workload.outside, Resolution.STATIC, {})
+    node = enrolled.node_of(ips)
     return OutsideView(
-        uid=f"{CLUSTER_ID}/networking.istio.io/WorkloadEntry/{namespace}/{workload.name}",
+        uid=uid,
         namespace=namespace,
         name=workload.name,
         outside=workload.outside,
         labels=labels,
-        ips=resolved(workload.outside, Resolution.STATIC, {}),
+        ips=ips,
         services=world.selectors.selecting(namespace, labels),
         hosts=hosts_selecting(namespace, labels, world, hosts),
         policies=policies_of(namespace, labels, world, authentications),
         waypoint=waypoint,
         tunnel=workload.tunnel,
         from_entry=False,
+        node=node,
+        served=enrolled.serves(node, uid),
     )
 
 

@@ -77,6 +77,9 @@ class StateStore:
                 name: parse_addresses(texts) for name, texts in content.get("names", {}).items()
             },
             authentications=tuple(map(split, content.get("authentications", []))),
+            members={
+                node: frozenset(uids) for node, uids in content.get("members", {}).items()
+            },
         )
 
     def save_carried(self, carried: Carried) -> None:
@@ -99,6 +102,7 @@ class StateStore:
                     for name, addresses in carried.names.items()
                 },
                 "authentications": ["/".join(name) for name in carried.authentications],
+                "members": {node: sorted(uids) for node, uids in carried.members.items()},
             },
         )
 

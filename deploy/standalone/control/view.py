@@ -9,6 +9,7 @@ from typing import Any
 from deploy.standalone.config import TRUST_DOMAIN
 from deploy.standalone.control.allocate import Allocations, Ranges, ServiceName
 from deploy.standalone.control.authentication import Authentications
+from deploy.standalone.control.enrolled import Served
 from deploy.standalone.control.extensionapi import ConfigPatch
 from deploy.standalone.control.hosts import Hosts
 from deploy.standalone.control.objects import IpAddress
@@ -29,12 +30,16 @@ from deploy.standalone.control.world import Name, World
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What stays the same as long as the process runs."""
+    """What stays the same as long as the process runs.
+
+    members: the addresses of processes on each node that are in no pod.
+    """
 
     nodes: tuple[str, ...]
     ranges: Ranges
     waypoints: WaypointSettings
     trust_domain: str = TRUST_DOMAIN
+    members: Mapping[str, frozenset[IpAddress]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,8 @@ class Carried:
 
     places: the nodes that pods are on; waypoints: those that have been ready once,
     and are used since; vips: of the hosts that were given some; names: what host
-    names were last found to be; authentications: the oldest first.
+    names were last found to be; authentications: the oldest first; members: what each
+    node's agent serves, as it said last.
     """
 
     addresses: Mapping[ServiceName, tuple[IpAddress, ...]] = field(default_factory=dict)
@@ -53,6 +59,7 @@ class Carried:
     vips: Mapping[Name, tuple[IpAddress, ...]] = field(default_factory=dict)
     names: Names = field(default_factory=dict)
     authentications: tuple[Name, ...] = ()
+    members: Served = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

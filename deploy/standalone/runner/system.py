@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy.standalone.config import MeshConfig
+from deploy.standalone.config import HOST, MeshConfig
 from deploy.standalone.runner import cgroups, netns, process
 from deploy.standalone.runner.errors import LaunchError, StartError
 from deploy.standalone.runner.launch import PATH
@@ -50,6 +50,9 @@ def control_launch(
     for node in config.nodes:
         addresses = f"{config.node_address4(node)},{config.node_address6(node)}"
         arguments += ["--node", f"{node}={addresses}"]
+    # The host is reached by way of the first node, which thus has its processes too.
+    host = f"{config.fabric4(HOST)},{config.fabric6(HOST)}"
+    arguments += ["--members", f"{config.nodes[0]}={host}"]
     arguments += ["--trust-domain", config.trust_domain]
     arguments += ["--access-log", config.access_log]
     # The fabric's netns doesn't reach the machine's resolvers; ours does.

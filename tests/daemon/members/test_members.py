@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bpf.layout import Listener
 from bpf.maps import Maps
 from daemon.desired import Desired
 from daemon.errors import EnrollError
+from daemon.members.homes import Homes
 from daemon.members.members import Members, read_record
 from daemon.program import Programmer, dump
 from tests.daemon.meshes import HERE, keeper_of
@@ -34,6 +36,7 @@ class NotedCgroups:
         self.hooked: set[int] = set()
         self.host = False
         self.fails = False
+        self.empty: set[Path] = set()
 
     def identify(self, cgroup: Path) -> tuple[int, int]:
         if not cgroup.is_dir():
@@ -55,11 +58,35 @@ class NotedCgroups:
     def attached(self) -> set[int]:
         return set(self.hooked)
 
-    def home(self, _cgroup: Path) -> int | None:
-        return None
+    def home(self, cgroup: Path, caller: Path | None = None) -> int | None:
+        """The test's own namespace, or (a cgroup without processes) the caller's."""
+        path = Path("/proc/self/ns/net") if cgroup not in self.empty else caller
+        return None if path is None else os.open(path, os.O_RDONLY)
 
     def listened(self, _cgroup: Path) -> set[int]:
         return {80}
+
+
+class NotedTunnels:
+    """Whom it serves; taken: a program has the ports there."""
+
+    def __init__(self) -> None:
+        self.served: list[tuple[int, str]] = []
+        self.taken = False
+        self.closed = self.told_times = 0
+
+    def open_member(self, cookie: int, _netns_fd: int, uid: str) -> None:
+        if self.taken:
+            raise EnrollError("port 15008 is taken")
+        if (cookie, uid) not in self.served:
+            self.served.append((cookie, uid))
+
+    def close_member(self, cookie: int, uid: str) -> None:
+        self.served.remove((cookie, uid))
+        self.closed += 1
+
+    def told(self) -> None:
+        self.told_times += 1
 
 
 class Node:
@@ -70,15 +97,27 @@ class Node:
         self.cgroups = NotedCgroups()
         self.keeper = keeper_of(self.maps, self.state)
         self.record = folder / "members.json"
+        self.tunnels = NotedTunnels()
+        self.said: list[set[str]] = []
+        self.disowned: list[int] = []
         self.members = Members(
             cluster="Kubernetes",
             maps=self.maps,
             desired=Desired(self.state, HERE, {}),
             programmer=Programmer(self.maps, dump(self.maps)),
             keeper=self.keeper,
-            cgroups=self.cgroups,
+            homes=Homes(self.cgroups, self.tunnels),
             record=self.record,
+            disown=self.disown,
+            tell=lambda uids: self.said.append({uid.rpartition("/")[2] for uid in uids}),
         )
+
+    async def disown(self, workload: int) -> None:
+        self.disowned.append(workload)
+
+    @property
+    def served(self) -> list[str]:
+        return [uid.rpartition("/")[2] for _, uid in self.tunnels.served]
 
     def known(self) -> dict[int, int]:
         return {number: pod.workload for number, pod in self.maps.members.items()}
@@ -110,7 +149,9 @@ async def test_a_member_is_in_the_maps_and_leaves_them(node: Node, cgroup: Path)
     assert node.maps.member_guards.get(name("db")) is not None
     assert list(node.maps.guards.items()) == []  # its address is the node's
     assert node.cgroups.hooked == {member.number}
+    assert node.disowned == []
     await node.members.leave(cgroup)
+    assert node.disowned == [name("db")]
     assert node.known() == {}
     assert node.maps.member_levels.get(0) == 0
     assert dict(node.maps.listeners.items()) == {}
@@ -118,6 +159,40 @@ async def test_a_member_is_in_the_maps_and_leaves_them(node: Node, cgroup: Path)
     assert (node.cgroups.hooked, node.cgroups.host) == (set(), False)
     with pytest.raises(EnrollError, match="is not enrolled"):
         await node.members.leave(cgroup)
+
+
+async def test_its_tunnels_are_served_until_it_leaves(
+    node: Node, cgroup: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    await node.members.recall()
+    assert (node.said, node.tunnels.told_times) == ([set()], 1)
+    await node.members.enroll(cgroup, "shop/db")
+    await node.members.enroll(other, "shop/db")
+    assert node.served == ["db"]
+    assert node.said[-1] == {"db"}
+    await node.members.leave(cgroup)
+    assert node.served == ["db"]  # another cgroup is the same workload
+    await node.members.leave(other)
+    assert node.served == []
+    assert node.said[-1] == set()
+
+
+async def test_without_its_ports_it_is_not_taken_in(node: Node, cgroup: Path) -> None:
+    node.tunnels.taken = True
+    with pytest.raises(EnrollError, match="no tunnels: port 15008 is taken"):
+        await node.members.enroll(cgroup, "shop/db", Path("/proc/self/ns/net"))
+    assert node.known() == {}
+    assert node.cgroups.hooked == set()
+
+
+async def test_enrolled_again_it_keeps_its_tunnels(node: Node, cgroup: Path) -> None:
+    await node.members.enroll(cgroup, "shop/db")
+    await node.members.enroll(cgroup, "shop/db")
+    assert (node.served, node.tunnels.closed) == (["db"], 0)
+    await node.members.leave(cgroup)
+    assert node.maps.member_guards.get(name("db")) is None
 
 
 async def test_a_cgroup_may_become_another_workloads(node: Node, cgroup: Path) -> None:
@@ -159,22 +234,66 @@ async def test_members_are_members_again_after_a_restart(
     later = Node(tmp_path, node.maps)
     later.cgroups.hooked = {number}
     await later.keeper.push(policies=True, workloads=[])
+    assert later.said == []
     await later.members.recall()
+    assert (later.said, later.served) == ([{"db"}], ["db"])
     assert later.known() == {cgroup.stat().st_ino: name("db")}
     assert later.cgroups.hooked == {cgroup.stat().st_ino}
     assert read_record(later.record) == [{"cgroup": str(cgroup), "workload": "shop/db"}]
 
 
+async def test_one_that_was_enrolled_before_stays_so_without_its_ports(
+    node: Node, cgroup: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its processes would be nobody's, and what they send leaves in plain text."""
+    await node.members.enroll(cgroup, "shop/db")
+    later = Node(tmp_path, node.maps)
+    later.tunnels.taken = True
+    await later.keeper.push(policies=True, workloads=[])
+    await later.members.recall()
+    assert later.known() == {cgroup.stat().st_ino: name("db")}
+    assert (later.said, later.served) == ([set()], [])
+    assert "port 15008 is taken; it can't connect to other nodes" in caplog.text
+    caplog.clear()
+    member = later.members.members[cgroup.stat().st_ino]
+    await later.members.homes.look(member)
+    assert caplog.text == "", "it was said"
+    later.tunnels.taken = False
+    async with running(later):
+        await until(lambda: later.said[-1] == {"db"})
+    assert later.served == ["db"]
+
+
+async def test_where_an_empty_cgroup_is_shows_with_its_first_process(
+    node: Node, cgroup: Path
+) -> None:
+    node.cgroups.empty = {cgroup}
+    await node.members.enroll(cgroup, "shop/db")
+    assert node.served == []
+    node.cgroups.empty = set()
+    async with running(node):
+        await until(lambda: node.served == ["db"])
+
+
+@contextlib.asynccontextmanager
+async def running(node: Node) -> AsyncIterator[None]:
+    ready = asyncio.Event()
+    ready.set()
+    task = asyncio.ensure_future(node.members.run(ready))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 async def test_a_cgroup_that_ends_is_let_go(node: Node, cgroup: Path) -> None:
     await node.members.enroll(cgroup, "shop/db")
     cgroup.rmdir()
-    ready = asyncio.Event()
-    ready.set()
-    running = asyncio.ensure_future(node.members.run(ready))
-    await until(lambda: not node.known())
-    running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    async with running(node):
+        await until(lambda: not node.known())
+    assert node.served == []
 
 
 async def until(condition: Callable[[], bool]) -> None:

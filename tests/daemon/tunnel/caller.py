@@ -185,10 +185,10 @@ class Caller(asyncio.Protocol):
 
 @contextlib.asynccontextmanager
 async def calling(
-    client: Netns, address: str, context: ssl.SSLContext
+    client: Netns, address: str, context: ssl.SSLContext, server_name: str = ""
 ) -> AsyncIterator[Caller]:
     """A connection from a namespace; raises OSError when TLS isn't had."""
-    caller = await call(client, address, context)
+    caller = await call(client, address, context, server_name)
     try:
         yield caller
     finally:
@@ -196,13 +196,15 @@ async def calling(
         await caller.closed.wait()
 
 
-async def call(client: Netns, address: str, context: ssl.SSLContext) -> Caller:
+async def call(
+    client: Netns, address: str, context: ssl.SSLContext, server_name: str = ""
+) -> Caller:
     loop = asyncio.get_running_loop()
     family = 10 if ":" in address else 2
     opened = client.open_socket(family)
     opened.setblocking(False)
     await loop.sock_connect(opened, (address, PORT))
     _, caller = await loop.create_connection(
-        Caller, sock=opened, ssl=context, server_hostname=""
+        Caller, sock=opened, ssl=context, server_hostname=server_name
     )
     return caller

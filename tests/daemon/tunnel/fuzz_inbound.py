@@ -108,7 +108,7 @@ def sound(rng: random.Random, authority: str) -> bytes:
 
 def connection(node: Node, transport: Transport) -> InboundConnection:
     """A connection whose TLS is up, of a client that proved who it is."""
-    pod = node.server.pods[node.pod.cookie]
+    (pod,) = node.server.pods
     made = InboundConnection(node.server.inbound, pod)
     made.check = None
     made.client = Client(WHO, bytes([10, 99, 0, 1]), 4711)

@@ -18,12 +18,13 @@ from daemon.policies.identities import Account
 from daemon.telemetry.ledger import Ledger
 from daemon.telemetry.tunnels import Tunnels
 from daemon.tunnel.authorize import Authorizer
+from daemon.tunnel.bounds import Limits
 from daemon.tunnel.dial import Dialer
 from daemon.tunnel.listeners import Listeners
 from daemon.tunnel.outbound import Outbound
 from daemon.tunnel.pool import TunnelPool
 from daemon.tunnel.routes import Routes
-from daemon.tunnel.server import Limits, TunnelServer
+from daemon.tunnel.server import TunnelServer
 from daemon.tunnel.sockets import Marks, PodSockets
 from tests.daemon.meshes import ip, state_of, uid_of, workload
 from tests.daemon.tunnel.caller import Caller, calling
@@ -125,6 +126,7 @@ class Node:
         *,
         limits: Limits | None = None,
         inherited: dict[int, Listeners] | None = None,
+        tellers: int = 1,
         marks: Marks | None = None,
     ) -> None:
         self.client = client
@@ -139,6 +141,8 @@ class Node:
         self.ledger = Ledger(lambda _: (None, None))
         self.tasks = Tasks()
         self.sockets = PodSockets(marks or self.marks)
+        #: Whose ports are in a namespace that several share.
+        self.ports: dict[int, int] = {}
         self.authorizer = Authorizer(self.mesh, self.policies, self.synced)
         telemetry = Tunnels(self.ledger, self.log)
         dialer = Dialer(
@@ -161,6 +165,8 @@ class Node:
             telemetry=telemetry,
             tasks=self.tasks,
             inherited=inherited,
+            tellers=tellers,
+            owner_of=self.ports.get,
             limits=limits,
         )
         self.tasks.spawn(self.authorizer.run(), "enforcement")
@@ -178,7 +184,7 @@ class Node:
     ) -> None:
         """What the control plane's push does."""
         others = [r for r in resources if not isinstance(r, Policy)]
-        changes = self.mesh.apply(others, [r for r in removed if r in (CLIENT, SERVER)])
+        changes = self.mesh.apply(others, [r for r in removed if self.mesh.workload(r)])
         keys, _ = self.policies.apply(
             [r for r in resources if isinstance(r, Policy)], list(removed)
         )
@@ -200,14 +206,20 @@ class Node:
         identity: Identity = WHO,
         context: ssl.SSLContext | None = None,
         address: str = "",
+        server_name: str = "",
     ) -> contextlib.AbstractAsyncContextManager[Caller]:
         """Connect from the other node."""
-        return calling(self.client, address or self.pod.v4, context or client_context(identity))
+        return calling(
+            self.client,
+            address or self.pod.v4,
+            context or client_context(identity),
+            server_name,
+        )
 
     async def close(self) -> None:
         for listener in self.listening:
             listener.close()
-        for cookie in list(self.server.pods):
+        for cookie in list(self.server.places):
             self.server.close(cookie)
         await self.tasks.close()
         self.sockets.close()

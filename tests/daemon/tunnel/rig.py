@@ -105,7 +105,9 @@ class Near:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.listener.setblocking(False)
         self.acceptor = Acceptor(
-            self.sockets.poller, self.listener, lambda c: self.outbound.take(self.pod, c)
+            self.sockets.poller,
+            self.listener,
+            lambda c: self.outbound.take({self.pod.workload: self.pod}, c),
         )
         self.applications: list[socket.socket] = []
 
@@ -132,7 +134,7 @@ class Near:
         for application in self.applications:
             application.close()
         await self.tasks.close()
-        self.outbound.leave(COOKIE)
+        self.outbound.leave(self.pod)
         self.sockets.close()
         os.close(self.netns)
 

@@ -18,10 +18,10 @@ import pytest
 from bpf.addresses import mapped
 from bpf.layout import FlowFlag, Guard, GuardFlag, LocalAddress
 from daemon.policies.identities import identity_hash
+from daemon.tunnel.bounds import Bound, Limits
 from daemon.tunnel.inbound import InboundTunnel
 from daemon.tunnel.relay import Relay
 from daemon.tunnel.report import Report
-from daemon.tunnel.server import Bound, Limits
 from tests.bpf.engine import Engine, engine, packed, peer
 from tests.daemon.meshes import ip
 from tests.daemon.tunnel.caller import ResetError

@@ -588,7 +588,7 @@ async def test_pod_that_leaves_takes_its_connections_along() -> None:
         application = await near.connect()
         await application.send(b"x")
         await application.receive_exactly(1)
-        near.outbound.leave(near.pod.cookie)
+        near.outbound.leave(near.pod)
         with pytest.raises(ConnectionResetError):
             await application.receive()
         near.pool.leave(near.pod.cookie)

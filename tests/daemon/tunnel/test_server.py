@@ -68,7 +68,7 @@ async def test_a_port_that_a_program_has() -> None:
         node = Node(client, pod)
         with pytest.raises(EnrollError, match="port 15008 is taken"):
             node.open()
-        assert not node.server.pods
+        assert not node.server.places
         assert not node.credentials.held
         await node.close()
 
@@ -153,7 +153,7 @@ async def test_draining_ends_in_time(tmp_path: Path) -> None:
             await node.server.drain(tmp_path / "handover.sock", 0.2)
             with pytest.raises(ResetError):
                 await tunnel.rest()
-        assert not node.server.pods
+        assert not node.server.places
         assert not (tmp_path / "handover.sock").exists()
 
 

@@ -21,7 +21,7 @@ from tests.ztunnel_compat.credentials.ca import (
     self_signed,
 )
 from ztunnel_compat.certificates import Certificate, peer_identity, verify_peer
-from ztunnel_compat.credentials.contexts import Contexts, make_contexts
+from ztunnel_compat.credentials.contexts import Contexts, choosing_context, make_contexts
 from ztunnel_compat.errors import CertificateError
 from ztunnel_compat.identity import Identity
 
@@ -48,6 +48,28 @@ async def test_while_the_root_changes_both_are_good() -> None:
 
 
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
+
+
+async def test_a_server_that_chooses_shows_what_was_chosen_and_trusts_its_roots() -> None:
+    named: list[str | None] = []
+    theirs = {identity: contexts(identity=identity).server for identity in (CLIENT, WEB)}
+    for identity, context in theirs.items():
+
+        def choose(name: str | None, chosen: ssl.SSLContext = context) -> ssl.SSLContext:
+            named.append(name)
+            return chosen
+
+        ours = contexts(identity=CLIENT).client
+        server, client = await handshake(ours, choosing_context(choose))
+        assert (peer_identity(server), peer_identity(client)) == (identity, CLIENT)
+        with pytest.raises(REFUSED):
+            await handshake(make_contexts(foreign()).client, choosing_context(choose))
+    assert named == [None] * 4
+
+
+async def test_a_server_that_chooses_none_refuses() -> None:
+    with pytest.raises(REFUSED):
+        await handshake(contexts().client, choosing_context(lambda _: None))
 
 
 def ended() -> Certificate:

@@ -22,7 +22,7 @@ from ztunnel_compat.drivers.login import Login
 from ztunnel_compat.drivers.mesh_client import MeshClient, NodeInfo
 from ztunnel_compat.runtime.backoff import Backoff
 from ztunnel_compat.state import Changes, WorkloadState
-from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE
+from ztunnel_compat.xds import ADDRESS_TYPE, AUTHORIZATION_TYPE, MEMBERS_TYPE
 
 NODE = NodeInfo("ztunnel", "10.244.255.1", "ztunnel-n1", "istio-system", "n1", "Kubernetes")
 
@@ -222,6 +222,20 @@ async def test_a_reconnect_resumes_with_versions(server, client, stream):
     assert client.uids == {"w2"}
     assert client.status()["terminations"] == {"Complete": 1}
     assert client.status()["last_end"] == "OK: closed by the server"
+
+
+async def test_members_are_told_at_once_and_on_each_stream(server, client, stream):
+    client.tell_members(frozenset("ab"))
+    told = await stream.expect(MEMBERS_TYPE, "")
+    assert list(told.resource_names_subscribe) == ["a", "b"]
+    client.tell_members(frozenset("b"))
+    told = await stream.expect(MEMBERS_TYPE, "")
+    assert list(told.resource_names_unsubscribe) == ["a"]
+    stream.end()
+    stream = await server.stream()
+    await stream.begin()
+    told = await stream.expect(MEMBERS_TYPE, "")
+    assert list(told.resource_names_subscribe) == ["b"]
 
 
 async def test_a_killed_server_is_found_again_on_its_return():

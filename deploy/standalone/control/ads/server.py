@@ -30,6 +30,7 @@ from deploy.standalone.control.translate.resources import (
 )
 from deploy.standalone.control.view import View
 from ztunnel_compat.runtime.tasks import Tasks
+from ztunnel_compat.xds import MEMBERS_TYPE
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,11 @@ LOOK_AGAIN = 1.0
 
 
 class Client:
-    """A stream and what wakes it."""
+    """A stream and what wakes it. agent: the node that it is the agent of, or empty."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, agent: str) -> None:
         self.node = node
+        self.agent = agent
         self.session = DeltaSession()
         self.wake = asyncio.Event()
 
@@ -121,7 +123,7 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
             check_node(node, MessageToDict(request.node.metadata), caller.claims)
         except CallerError as error:
             await self.guard.refuse(context, error)
-        client = Client(node)
+        client = Client(node, caller.claims.node if caller.is_agent else "")
         self.clients.add(client)
         logger.info("%s connected from %s", node.id, context.peer())
         try:
@@ -142,6 +144,8 @@ class AdsService(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: igno
         """Take one request."""
         for note in client.session.receive(request):
             logger.error("%s %s", client.node.id, note)
+        if request.type_url == MEMBERS_TYPE and client.agent:
+            self.engine.set_members(client.agent, frozenset(client.session.members))
         client.wake.set()
         if client.node.role == WAYPOINT:
             self.review()

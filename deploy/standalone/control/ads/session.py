@@ -15,10 +15,13 @@ from typing import Any
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryResponse
 
 from deploy.standalone.control.translate.resources import TYPES, Content
+from ztunnel_compat.xds import MEMBERS_TYPE
 
 WILDCARD = "*"
 #: Names that a client may subscribe to, of each type; further ones are refused.
 MAX_NAMES = 100_000
+#: As many as a node can enrol (bpf/knobs.py).
+MAX_MEMBERS = 1024
 NOTHING: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
@@ -53,6 +56,8 @@ class DeltaSession:
 
     def __init__(self) -> None:
         self.subscriptions: dict[str, Subscription] = {}
+        #: What a node's agent says that it serves; it gets no answer.
+        self.members: set[str] = set()
         self.unknown: set[str] = set()
 
     # ---- requests
@@ -60,6 +65,8 @@ class DeltaSession:
     def receive(self, request: Any) -> list[str]:
         """Take a DeltaDiscoveryRequest; what to log about it."""
         url = request.type_url
+        if url == MEMBERS_TYPE:
+            return self.name_members(request)
         if url not in TYPES:
             return self.refuse(url)
         notes = []
@@ -79,6 +86,14 @@ class DeltaSession:
             excess = sorted(subscription.names)[MAX_NAMES:]
             self.unsubscribe(subscription, excess)
         return notes
+
+    def name_members(self, request: Any) -> list[str]:
+        """Take what is served from now on, and what isn't."""
+        self.members.update(request.resource_names_subscribe)
+        self.members.difference_update(request.resource_names_unsubscribe)
+        excess = sorted(self.members)[MAX_MEMBERS:]
+        self.members.difference_update(excess)
+        return [f"names more than {MAX_MEMBERS} members: some don't count"] if excess else []
 
     def refuse(self, url: str) -> list[str]:
         """A type that isn't served gets no answer, and one line in the log."""

@@ -77,7 +77,7 @@ def of_outside(each: OutsideView, view: View) -> Workload:
         name=f"{each.name}/{outside.address}" if each.from_entry else each.name,
         kind="ServiceEntry" if each.from_entry else "WorkloadEntry",
         addresses=tuple(map(str, each.ips)),
-        node="",
+        node=each.node if each.served else "",
         account=outside.service_account or "default",
         locality=outside.locality,
         services=len(each.services) + len(each.hosts),

@@ -13,8 +13,8 @@ def identity_for(caller: Caller, asked: str, trust_domain: str, view: View) -> I
     """The identity that a certificate will have. asked: another's, or empty.
 
     As istiod's CA_TRUSTED_NODE_ACCOUNTS has it: a node's agent may ask for the
-    service accounts of pods on its node, all others for themselves alone. Raises
-    ForbiddenError, RequestError.
+    service accounts of pods on its node, and of WorkloadEntries with an address of its
+    node's, all others for themselves alone. Raises ForbiddenError, RequestError.
     """
     claims = caller.claims
     own = Identity(trust_domain, claims.namespace, claims.service_account)
@@ -38,16 +38,18 @@ def identity_for(caller: Caller, asked: str, trust_domain: str, view: View) -> I
     if not runs_on(identity, claims.node, view):
         raise ForbiddenError(
             f"ImpersonatedIdentity {asked}: no pod of that service account is on node "
-            f"{claims.node}"
+            f"{claims.node}, and no WorkloadEntry of it has an address of that node's"
         )
     return identity
 
 
 def runs_on(identity: Identity, node: str, view: View) -> bool:
-    """Whether a pod of this service account belongs on a node."""
+    """Whether a pod of this service account belongs on a node, or a WorkloadEntry."""
+    wanted = (node, identity.namespace, identity.service_account)
     return any(
-        each.pod.node == node
-        and each.pod.namespace == identity.namespace
-        and each.pod.template.service_account == identity.service_account
+        (each.pod.node, each.pod.namespace, each.pod.template.service_account) == wanted
         for each in view.pods.values()
+    ) or any(
+        (each.node, each.namespace, each.outside.service_account or "default") == wanted
+        for each in view.outsides.values()
     )

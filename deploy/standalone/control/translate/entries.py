@@ -65,7 +65,10 @@ def network_address(network: IpNetwork) -> pb.NetworkAddress:
 
 
 def outside_address(view: OutsideView, trust_domain: str) -> pb.Address:
-    """The Address of a workload that is no pod. It is taken for healthy, as in Istio."""
+    """The Address of a workload that is no pod. It is taken for healthy, as in Istio.
+
+    One that a node serves is reached by HBONE, and by the node's own pods directly.
+    """
     outside = view.outside
     workload = pb.Workload(
         uid=view.uid,
@@ -74,7 +77,8 @@ def outside_address(view: OutsideView, trust_domain: str) -> pb.Address:
         addresses=[address.packed for address in view.ips],
         hostname=outside.address if isinstance(outside.address, str) else "",
         network=outside.network,
-        tunnel_protocol=pb.HBONE if view.tunnel else pb.TunnelProtocol.NONE,
+        tunnel_protocol=pb.HBONE if view.tunnel or view.served else pb.TunnelProtocol.NONE,
+        node=view.node if view.served else "",
         trust_domain="" if trust_domain == TRUST_DOMAIN else trust_domain,
         service_account="" if outside.service_account == "default" else outside.service_account,
         canonical_name=first(view.labels, CANONICAL_NAME, view.name),

@@ -26,6 +26,9 @@ def test_arguments() -> None:
         "a": frozenset(map(ip_address, ("10.0.0.1", "fd00::1"))),
         "b": frozenset({ip_address("10.0.0.2")}),
     }
+    assert config.members == config.nodes
+    found = parse([*GOOD, "--members", "a=10.0.0.9"])
+    assert found.members == {"a": found.nodes["a"] | {ip_address("10.0.0.9")}}
     assert config.trust_domain == "cluster.local"
     assert parse([*GOOD, "--trust-domain", "td.example"]).trust_domain == "td.example"
     assert config.access_log == "stdout"
@@ -48,6 +51,8 @@ def test_arguments() -> None:
             [*GOOD, "--node", "a=10.0.0.2"],
             "--node: a=10.0.0.1,fd00::1, a=10.0.0.2: each name may occur once",
         ),
+        ([*GOOD, "--members", "b=10.0.0.9"], "--members b=10.0.0.9: there is no --node b"),
+        ([*GOOD, "--members", "a=x"], "--members a=x: expected NAME=ADDRESS[,ADDRESS]"),
         ([*GOOD, "--node", "b"], "--node b: expected NAME=ADDRESS[,ADDRESS]"),
         ([*GOOD, "--node", "b=10.0.0"], "--node b=10.0.0: expected NAME=ADDRESS[,ADDRESS]"),
         ([*GOOD, "--trust-domain", "a/b"], "--trust-domain: 'a/b': use lowercase letters"),

@@ -59,6 +59,20 @@ async def test_pods_that_are_gone_leave_no_status(tmp_path: Path) -> None:
         engine.set_status(name, PodStatus("x"))
 
 
+async def test_what_a_node_serves_outlasts_the_process(tmp_path: Path) -> None:
+    engine = await loaded(tmp_path / "state")
+    reached = engine.wanted
+    engine.set_members("node1", frozenset("ab"))
+    engine.set_members("node1", frozenset("ab"))
+    assert engine.wanted == reached + 1
+    await engine.step()
+    later = await loaded(tmp_path / "state")
+    assert later.view.carried.members == {"node1": frozenset("ab")}
+    later.set_members("node1", frozenset())
+    await later.step()
+    assert later.view.carried.members == {"node1": frozenset()}
+
+
 async def test_addresses_and_waypoints_in_use_outlast_the_process(tmp_path: Path) -> None:
     engine = await loaded(tmp_path)
     engine.set_catalog(engine.catalog.loaded(FILE, read(documents(TEXT, GATEWAY))))

@@ -41,6 +41,7 @@ def test_addresses_and_waypoints_come_back(tmp_path: Path) -> None:
         vips={("shop", "a.example"): (ip_address("240.240.0.7"), ip_address("2001:2::7"))},
         authentications=(("shop", "b"), ("shop", "a")),
         names={"a.example": (ip_address("192.0.2.1"),)},
+        members={"node1": frozenset({"Kubernetes//Pod/shop/a", "b"}), "node2": frozenset()},
     )
     store.save_carried(carried)
     assert store.load_carried(Catalog()) == carried

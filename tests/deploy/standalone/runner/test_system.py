@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.standalone.config import HOST
 from deploy.standalone.runner import cgroups, netns
 from deploy.standalone.runner.process import Launch, Process
 from deploy.standalone.runner.system import (
@@ -40,6 +41,12 @@ def test_the_control_plane_resolves_names_where_the_machine_does() -> None:
     index = launch.argv.index("--resolver-netns")
     assert launch.argv[index + 1] == f"/proc/{os.getpid()}/ns/net"
     assert launch.argv.count("--node") == 2
+
+
+def test_the_first_node_has_the_machines_own_processes() -> None:
+    launch = control_launch(CONFIG, Programs(), [], MOUNT)
+    index = launch.argv.index("--members")
+    assert launch.argv[index + 1] == f"a={CONFIG.fabric4(HOST)},{CONFIG.fabric6(HOST)}"
 
 
 # Asked to end, it offers something until a file is there, and lives on until another is.

@@ -25,6 +25,7 @@ from ztunnel_compat.drivers.mesh_client import MeshClient
 from ztunnel_compat.model import Workload
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.state import Changes, WorkloadState
+from ztunnel_compat.xds import MEMBERS_TYPE
 
 WEB = "shop/web.shop.svc.cluster.local"
 BEHIND = "shop/behind.shop.svc.cluster.local"
@@ -230,3 +231,23 @@ async def test_the_engines_own_client_follows(control: Control, tmp_path: Path) 
         arrived.clear()
         await control.report(ready=False)
         await asyncio.wait_for(arrived.wait(), 10)
+
+
+async def test_a_nodes_agent_says_what_it_serves_and_a_waypoint_nothing(
+    control: Control,
+) -> None:
+    await ready_mesh(control, *MESH)
+    stream = control.stream()
+    await stream.send()
+    await stream.receive()
+    await stream.send(MEMBERS_TYPE, resource_names_subscribe=["a", "b"])
+    await control.until(lambda view: view.carried.members == {"node1": frozenset("ab")})
+    stream.call.cancel()
+    waypoint = control.stream(WAYPOINT)
+    await waypoint.send(MEMBERS_TYPE, resource_names_subscribe=["c"])
+    await waypoint.send()
+    await waypoint.receive()
+    assert control.engine.members == {"node1": frozenset("ab")}
+    again = control.stream()
+    await again.send(MEMBERS_TYPE)  # it serves nobody any more
+    await control.until(lambda view: view.carried.members == {"node1": frozenset()})

@@ -7,7 +7,7 @@ from typing import Any
 
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 
-from deploy.standalone.control.ads.session import MAX_NAMES, DeltaSession
+from deploy.standalone.control.ads.session import MAX_MEMBERS, MAX_NAMES, DeltaSession
 from deploy.standalone.control.translate.resources import (
     ADDRESS_TYPE,
     AUTHORIZATION_TYPE,
@@ -15,6 +15,7 @@ from deploy.standalone.control.translate.resources import (
     pack,
 )
 from proto import workload_pb2 as pb
+from ztunnel_compat.xds import MEMBERS_TYPE
 
 
 def resource(name: str, content: str = "") -> Resource:
@@ -217,3 +218,20 @@ def test_subscriptions_are_bounded() -> None:
     notes = server.send(resource_names_subscribe=[f"n{i:06}" for i in range(MAX_NAMES + 5)])
     assert notes == [f"more than {MAX_NAMES} names of {ADDRESS_TYPE}: some are not served"]
     assert len(server.session.subscriptions[ADDRESS_TYPE].names) == MAX_NAMES
+
+
+def test_members_are_taken_without_an_answer() -> None:
+    server = Server("a")
+    assert server.send(MEMBERS_TYPE, resource_names_subscribe=["x", "y"]) == []
+    assert server.send(MEMBERS_TYPE, resource_names_unsubscribe=["y", "z"]) == []
+    assert server.session.members == {"x"}
+    assert server.due() == []
+
+
+def test_members_are_bounded() -> None:
+    server = Server()
+    names = [f"n{i:06}" for i in range(MAX_MEMBERS + 5)]
+    assert server.send(MEMBERS_TYPE, resource_names_subscribe=names) == [
+        f"names more than {MAX_MEMBERS} members: some don't count"
+    ]
+    assert len(server.session.members) == MAX_MEMBERS
