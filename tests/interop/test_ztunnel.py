@@ -131,11 +131,11 @@ def test_policies_see_who_calls(mesh: MeshHandle, way: str) -> None:
     rules = '- from:\n  - source:\n      principals: ["cluster.local/ns/apps/sa/{}"]\n'
     file = "policy.yaml"
     try:
-        mesh.write(file, allow("no", "apps", rules.format("default"), action="DENY"))
+        mesh.write(file, allow("deny", "apps", rules.format("default"), action="DENY"))
         eventually(lambda: status(mesh, way) == "000", "denied")
-        mesh.write(file, allow("no", "apps", rules.format("other"), action="DENY"))
+        mesh.write(file, allow("deny", "apps", rules.format("other"), action="DENY"))
         eventually(lambda: status(mesh, way) == "200", "let in again")
-        mesh.write(file, allow("yes", "apps", rules.format("other")))
+        mesh.write(file, allow("others", "apps", rules.format("other")))
         eventually(lambda: status(mesh, way) == "000", "not allowed")
     finally:
         (mesh.folder / file).unlink()
