@@ -26,14 +26,18 @@ class Cases(Protocol):
         ...
 
 
-def in_mesh(nodes: int, cases: Cases, scratch: Path) -> list[Entry]:
+def in_mesh(cases: Cases, scratch: Path) -> list[Entry]:
     """Bring a mesh up, run the cases, take it down."""
     folder = scratch / "mesh"
     folder.mkdir()
-    mesh = MeshHandle("bench", folder, 98, nodes, ("--access-log", "off"))
+    options = ("--access-log", "off")
+    if cases is tunnel:
+        mesh = tunnel.make("bench", folder, 98, options)
+    else:
+        mesh = MeshHandle("bench", folder, 98, 1, options)
     for file, text in cases.manifests().items():
         mesh.write(file, text)
-    print(f"bench: bringing up a mesh of {nodes} node(s)", flush=True)
+    print(f"bench: bringing up a mesh of {mesh.nodes} node(s)", flush=True)
     mesh.start()
     try:
         mesh.wait_ready()
@@ -45,9 +49,9 @@ def in_mesh(nodes: int, cases: Cases, scratch: Path) -> list[Entry]:
 def main(output: Path) -> int:
     """Run every case; the exit status."""
     entries: list[Entry] = []
-    for nodes, cases in ((1, l4), (2, tunnel), (1, waypoint)):
+    for cases in (l4, tunnel, waypoint):
         with tempfile.TemporaryDirectory() as scratch:
-            entries += in_mesh(nodes, cases, Path(scratch))
+            entries += in_mesh(cases, Path(scratch))
     print("bench: a mesh of 100,000 endpoints", flush=True)
     entries += scale.run()
     if left := leftovers("bench"):

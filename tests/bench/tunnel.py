@@ -1,4 +1,5 @@
-"""Between two nodes: HBONE, beside no mesh and beside a plain pair of TLS proxies.
+"""Between two nodes: HBONE, beside no mesh, beside a plain pair of TLS proxies, and, where
+there is one (see tests/support/ztunnel.py), beside two stock ztunnels.
 
 No mesh: client and server in network namespaces of the same two nodes, outside their
 cgroups, by the server's own address. The pair: one nginx at each end, stream modules,
@@ -30,11 +31,14 @@ from tests.bench.measure import (
 from tests.e2e.manifests import documents, idle, namespace, service
 from tests.support.certificates import Authority
 from tests.support.mesh import MeshHandle
+from tests.support.ztunnel import ZtunnelMesh, program
 
 ROUNDS = 7
 CLOSE = ("-H", "connection: close")
 GIGABYTE = 1e9
 NEAR, FAR = "node1", "node2"
+#: Whose agents are ztunnels.
+ZTUNNELS = ("node3", "node4")
 
 Inside = Callable[[Sequence[str]], list[str]]
 
@@ -44,6 +48,7 @@ def manifests() -> dict[str, str]:
     return {
         "tunnel.yaml": documents(
             namespace("far", dataplane_mode="ambient"),
+            *(beside_ztunnel() if program() else ()),
             namespace("plain"),
             idle("client", "far", node=NEAR),
             idle("server", "far", node=FAR),
@@ -55,14 +60,35 @@ def manifests() -> dict[str, str]:
     }
 
 
+def beside_ztunnel() -> tuple[str, ...]:
+    """The same pods and services at ztunnels' nodes."""
+    near, far = ZTUNNELS
+    return (
+        namespace("ztunnel", dataplane_mode="ambient"),
+        idle("client", "ztunnel", node=near),
+        idle("server", "ztunnel", node=far),
+        service("web", 80, 8080, namespace="ztunnel", selector="app: server"),
+        service("iperf", 5201, 5201, namespace="ztunnel", selector="app: server"),
+    )
+
+
+def make(name: str, folder: Path, octet: int, options: Sequence[str]) -> MeshHandle:
+    """The mesh, with nodes for ztunnels where there is one."""
+    if program() is None:
+        return MeshHandle(name, folder, octet, 2, options)
+    return ZtunnelMesh((name, folder, octet), 4, ZTUNNELS, options)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way from a client to a server.
 
-    near, far: the processes that do the work at either end, for their CPU time.
+    near, far: the processes that do the work at either end, for their CPU time; short: for
+    names of entries.
     """
 
     name: str
+    short: str
     client: Inside
     web: str
     bulk: tuple[str, int]
@@ -123,68 +149,76 @@ def measure(
         ends[route.name].far.append((cpu_seconds(route.far) - far) * 1e6 / operations)
         return sample
 
-    plain, ours, pair = routes
+    plain, ours, *others = routes
     samples = in_turn(ROUNDS, {r.name: lambda r=r: round_of(r) for r in routes})
-    entries = [
-        compare(name, unit, samples, ours.name, plain.name),
-        compare(f"{name}.proxies", unit, samples, pair.name, plain.name),
-    ]
-    for end in ("near", "far"):
-        mine = statistics.median(getattr(ends[ours.name], end))
-        theirs = statistics.median(getattr(ends[pair.name], end))
-        entries.append(
-            Entry(
-                f"{name}.cpu.{end}",
-                round(mine, 1),
-                f"CPU µs/{per}",
-                pair.name,
-                round(theirs / mine, 3) if mine else 0.0,
-                round(mine, 2),
+    entries = [compare(name, unit, samples, ours.name, plain.name)]
+    for other in others:
+        entries.append(compare(f"{name}.{other.short}", unit, samples, other.name, plain.name))
+        for end in ("near", "far"):
+            mine = statistics.median(getattr(ends[ours.name], end))
+            theirs = statistics.median(getattr(ends[other.name], end))
+            entries.append(
+                Entry(
+                    f"{name}.{other.short}.cpu.{end}",
+                    round(mine, 1),
+                    f"CPU µs/{per}",
+                    other.name,
+                    round(theirs / mine, 3) if mine else 0.0,
+                    round(mine, 2),
+                )
             )
-        )
     return entries
 
 
 def open_routes(mesh: MeshHandle, scratch: Path, stack: ExitStack) -> list[Route]:
     """Start servers and the pair of proxies; the three ways, no mesh first."""
     plain_client, plain_server = mesh.pod("client", "plain"), mesh.pod("server", "plain")
-    client, server = mesh.pod("client", "far"), mesh.pod("server", "far")
     plain_address = next(ip for ip in plain_server["ips"] if ":" not in ip)
     reuse_ports(plain_client, plain_server)
 
     def without(command: Sequence[str]) -> list[str]:
         return outside(plain_client["netns"])([*on_core(0), *command])
 
-    def within(command: Sequence[str]) -> list[str]:
-        return mesh.argv(client, [*on_core(0), *command])
+    def meshed(name: str, place: str, near: str, far: str) -> Route:
+        client, server = mesh.pod("client", place), mesh.pod("server", place)
+        serve(place, lambda command: mesh.argv(server, command))
 
-    def vip(name: str) -> str:
-        found = mesh.run("client", "getent", "ahostsv4", name, namespace="far").stdout
-        return found.split()[0]
+        def vip(service: str) -> str:
+            found = mesh.run("client", "getent", "ahostsv4", service, namespace=place).stdout
+            return found.split()[0]
 
-    for name, inside in (
-        ("far", lambda c: mesh.argv(server, c)),
-        ("far-plain", outside(plain_server["netns"])),
-    ):
+        return Route(
+            name,
+            place,
+            lambda command: mesh.argv(client, [*on_core(0), *command]),
+            f"http://{vip('web')}/",
+            (vip("iperf"), 5201),
+            daemon(mesh, near),
+            daemon(mesh, far),
+        )
+
+    def serve(name: str, inside: Inside) -> None:
         stack.enter_context(nginx(scratch, name, inside))
-        iperf_server = [*on_core(1), "iperf3", "--server"]
-        stack.enter_context(ended(inside(iperf_server)))
+        stack.enter_context(ended(inside([*on_core(1), "iperf3", "--server"])))
+
+    serve("plain", outside(plain_server["netns"]))
     authority = Authority()
     near, far = stack.enter_context(
         proxies(scratch, authority, plain_client["netns"], plain_server["netns"], plain_address)
     )
+    ztunnels = []
+    if isinstance(mesh, ZtunnelMesh):
+        mesh.redirect(mesh.pod("client", "ztunnel"), mesh.pod("server", "ztunnel"))
+        ztunnels = [meshed("ztunnel", "ztunnel", *ZTUNNELS)]
     return [
-        Route("no mesh", without, f"http://{plain_address}:8080/", (plain_address, 5201)),
         Route(
-            "tunnel",
-            within,
-            f"http://{vip('web')}/",
-            (vip("iperf"), 5201),
-            daemon(mesh, NEAR),
-            daemon(mesh, FAR),
+            "no mesh", "plain", without, f"http://{plain_address}:8080/", (plain_address, 5201)
         ),
+        meshed("tunnel", "far", NEAR, FAR),
+        *ztunnels,
         Route(
             "TLS proxies",
+            "proxies",
             without,
             "http://127.0.0.1:18080/",
             ("127.0.0.1", 15201),

@@ -19,7 +19,7 @@ from deploy.standalone.config import MeshConfig
 from deploy.standalone.runner import app
 from deploy.standalone.runner.process import Launch
 from deploy.standalone.runner.system import Programs, daemon_launch
-from tests.support.mesh import ROOT, MeshHandle
+from tests.support.mesh import MeshHandle
 
 #: What istio-cni does in a pod: all TCP goes through ztunnel but its own, which is marked.
 REDIRECT = """
@@ -67,8 +67,10 @@ class ZtunnelMesh(MeshHandle):
     @property
     def environment(self) -> dict[str, str]:
         """The same, with who gets a ztunnel."""
-        own = {"ZTUNNEL_NODES": ",".join(self.agents), "PYTHONPATH": str(ROOT)}
-        return {**os.environ, **own}
+        # Its access log is of the level info.
+        level = "error" if "off" in self.options else "info"
+        own = {"ZTUNNEL_NODES": ",".join(self.agents), "RUST_LOG": level}
+        return {**super().environment, **own}
 
     def redirect(self, *pods: dict[str, Any]) -> None:
         """Have pods' traffic go through ztunnel."""
@@ -98,7 +100,7 @@ def ztunnel_launch(config: MeshConfig, programs: Programs, node: str, mount: Pat
         "PROXY_MODE": "shared",
         # Else pods would need policy routing as well.
         "ENABLE_ORIG_SRC": "false",
-        "RUST_LOG": os.environ.get("RUST_LOG", "info"),
+        "RUST_LOG": os.environ["RUST_LOG"],
     }
     return replace(ours, argv=(str(found),), environment=settings)
 
