@@ -12,9 +12,9 @@ from waypoint.layers.body import BodyReader, body_reader
 from waypoint.layers.headers import HEAD_LIMIT
 from waypoint.layers.http1 import END, find_head
 from waypoint.layers.render import kept_trailers
-from waypoint.layers.request import Blocks, parse_request
 from waypoint.layers.response import ResponseHead
-from waypoint.plan import Keep, Plan, plan_request
+from waypoint.plan import Plan
+from waypoint.planner import Planner
 from waypoint.progress import Mark
 from waypoint.responder import Responder
 from waypoint.sockets import reset
@@ -29,9 +29,9 @@ class Downstream(Responder):
     """
 
     __slots__ = (
-        "active", "advancing", "blocks", "body", "buffer", "caller", "closed", "deadline",
-        "ended", "exchange", "holds", "last_plan", "last_raw", "lingering", "mark", "memo",
-        "number", "paused_at", "searched", "target", "tick", "unsent", "write_paused",
+        "active", "advancing", "body", "buffer", "caller", "closed", "deadline", "ended",
+        "exchange", "holds", "lingering", "mark", "number", "paused_at", "planner",
+        "searched", "target", "tick", "unsent", "write_paused",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, caller: Caller, target: Target) -> None:
@@ -40,7 +40,7 @@ class Downstream(Responder):
         #: The kernel's name of what was asked for, and what it meant last.
         self.number = caller.peer.target
         self.target = target
-        self.memo = worker.memo.get
+        self.planner = Planner(worker, caller)
         self.exchange: Exchange | None = None
         #: The current request's body, and whether all of it has come.
         self.body: BodyReader | None = None
@@ -48,10 +48,6 @@ class Downstream(Responder):
         self.buffer = bytearray()
         #: How much of the buffer was searched for the end of a head.
         self.searched = 0
-        #: The last head with secrets: remembered here, never beside other clients'.
-        self.last_raw = b""
-        self.last_plan: Plan | None = None
-        self.blocks = Blocks()
         self.holds = 0
         self.write_paused = False
         #: When that began; and how far the request's body has come: see stalls.
@@ -84,7 +80,7 @@ class Downstream(Responder):
         """Take bytes; a whole head that was seen before needs no parsing."""
         self.active = True
         if not (self.exchange or self.buffer or self.write_paused or self.lingering):
-            plan = self.memo(data)
+            plan = self.planner.memo(data)
             if plan is None or plan.target is not self.current_target():
                 plan = self.plan_of_whole(data)
             if plan is not None:
@@ -211,30 +207,8 @@ class Downstream(Responder):
             return None
 
     def plan(self, raw: bytes) -> Plan:
-        """What to do for a head: remembered or new; raises MessageError."""
-        target = self.current_target()
-        plan = self.memo(raw)
-        if plan is None and raw == self.last_raw:
-            plan = self.last_plan
-            if plan is not None and plan.until <= self.worker.time():
-                plan = None
-        if plan is not None and plan.target is target:
-            return plan
-        head = parse_request(raw, self.blocks)
-        plan = plan_request(
-            head,
-            target,
-            self.caller.source,
-            self.caller.facts("HTTP/1.1"),
-            drawn=self.worker.random() if target.table.draws else 0.0,
-            now=self.worker.time(),
-        )
-        if plan.keep is Keep.EVERYBODY and not head.secret:
-            self.worker.memo.offer(raw, plan)
-        elif plan.keep is not Keep.NOBODY and len(raw) <= self.worker.memo.longest:
-            self.last_raw = raw
-            self.last_plan = plan
-        return plan
+        """What to do for a head; raises MessageError."""
+        return self.planner.plan(raw, self.current_target())
 
     def begin(self, plan: Plan) -> None:
         """Start an exchange, with as much of the body as came along."""
@@ -375,8 +349,7 @@ class Downstream(Responder):
 
     def forget(self) -> None:
         """Drop what is remembered of routes, which have changed."""
-        self.last_raw = b""
-        self.last_plan = None
+        self.planner.forget()
 
     def warn(self) -> None:
         """The next response says that the connection ends: see keeps."""

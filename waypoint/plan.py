@@ -128,7 +128,7 @@ class Plan(NamedTuple):
     facts: for that.
     """
 
-    #: What depends on the path comes first, see with_path.
+    #: What depends on the path comes first, see with_head.
     head: RequestHead
     ways: tuple[Way, ...]
     request: str
@@ -159,9 +159,11 @@ class Plan(NamedTuple):
         """The access log's part on the request."""
         return self.request or request_line(self.head, http2=self.http2)
 
-    def with_path(self, request: Request) -> Plan:
-        """The plan of another request of the same route; this one is pathless."""
-        head = RequestHead._make((request, *self.head[1:]))
+    def with_head(self, head: RequestHead) -> Plan:
+        """The plan of another request of the same route, which differs in its path alone;
+        this one is pathless.
+        """
+        request = head.request
         ways = tuple([Way(way.cluster, request, head, way) for way in self.ways])
         return Plan._make((head, ways, "", *self[3:]))
 

@@ -183,7 +183,7 @@ async def test_secrets_are_remembered_on_their_connection_only(lines: tuple[str]
             down.data_received(request("/", *lines))
             up.data_received(ANSWER)
         assert mesh.worker.memo.records == {}
-        assert down.last_raw == request("/", *lines)
+        assert down.planner.last_raw == request("/", *lines)
         down.connection_lost(None)
 
 

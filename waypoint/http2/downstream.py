@@ -9,7 +9,6 @@ from waypoint.errors import MessageError
 from waypoint.exchange import Exchange
 from waypoint.http2.grpc import GrpcExchange
 from waypoint.http2.heads import read_request, response_section, switched_fields
-from waypoint.http2.siblings import siblings_of
 from waypoint.http2.wire import SERVER, Credit, Wire
 from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
@@ -19,6 +18,7 @@ from waypoint.plan import FOREVER, Keep, Plan, plan_request
 from waypoint.progress import Mark
 from waypoint.record import log_refusal
 from waypoint.replies import Answer, plain_answer
+from waypoint.siblings import Siblings
 from waypoint.stalls import look_at_http2
 from waypoint.targets import Target
 from waypoint.timeouts import idle_too_long
@@ -222,9 +222,14 @@ class Http2Downstream(Wire):
     def plan(self, headers: Fields, target: Target, *, end: bool) -> Plan:
         """What happens to a request; raises MessageError."""
         now = self.worker.time()
-        siblings = siblings_of(headers, end=end)
-        if siblings is not None:
-            plan = siblings.plan(headers, target, self.caller.source, now)
+        family = headers.family
+        siblings: Siblings | None = None
+        if family is not None:
+            if family.note is None:
+                family.note = Siblings(), Siblings()
+            siblings = family.note[end]
+            path = headers[family.place][1]
+            plan = siblings.plan(path, target, self.caller.source, now, None)
             if plan is not None:
                 return plan
         head = read_request(headers, end=end)

@@ -7,23 +7,24 @@ neither the filters nor the route's edits look at paths.
 
 from __future__ import annotations
 
+from waypoint.layers.request import RequestHead
 from waypoint.messages import Request
 from waypoint.plan import Keep, Plan
 from waypoint.routing import Source
 from waypoint.targets import Target
-from ztunnel_compat.h2.fields import Fields
 
-#: Routes of a family whose plan is remembered.
+#: Routes whose plan is remembered.
 MOST = 16
 
 
 class Siblings:
-    """What is known of one family (see ztunnel_compat.h2.memo)."""
+    """What is known of requests whose heads differ in their path alone."""
 
     __slots__ = ("plans", "request", "target")
 
     def __init__(self) -> None:
         self.target: Target | None = None
+        #: One of them, as it was admitted.
         self.request: Request | None = None
         #: By the route's id, which lives as long as its plan.
         self.plans: dict[int, Plan] = {}
@@ -38,33 +39,31 @@ class Siblings:
             self.request = plan.head.request
             self.plans[id(route)] = plan
 
-    def plan(self, headers: Fields, target: Target, source: Source, now: float) -> Plan | None:
+    def plan(
+        self, path: bytes, target: Target, source: Source, now: float, head: RequestHead | None
+    ) -> Plan | None:
         """The plan for one of them; None: nothing is known of it yet.
 
-        source: of the connection; now: by the loop's clock.
+        source: of the connection; now: by the loop's clock; head: its own, None: it is
+        like the others' but for the path.
         """
         like = self.request
-        if self.target is not target or like is None or headers.family is None:
+        if self.target is not target or like is None:
             return None
-        path = headers[headers.family.place][1]
-        if target.chain.admission.paths.clean.match(path) is None:
+        admission = target.chain.admission
+        if admission.paths.clean.match(path) is None:
             return None
-        request = Request._make((like[0], like[1], like[2], path, like[4]))
-        bounds = target.chain.admission.head
-        if bounds is not None and bounds.judge(request) is not None:
+        if head is None or head.request.fields is not like.fields:
+            request = Request._make((like[0], like[1], like[2], path, like[4]))
+        else:
+            request = head.request
+        if admission.head is not None and admission.head.judge(request) is not None:
             return None
         plan = self.plans.get(id(target.table.match(request, source)))
         if plan is None or plan.until <= now:
             return None
-        return plan.with_path(request)
-
-
-def siblings_of(headers: Fields, *, end: bool) -> Siblings | None:
-    """Those of a request, None: it has none. end: it has no body."""
-    family = headers.family
-    if family is None:
-        return None
-    notes: list[Siblings] | None = family.note
-    if notes is None:
-        notes = family.note = [Siblings(), Siblings()]
-    return notes[end]
+        if head is None:
+            head = RequestHead._make((request, *plan.head[1:]))
+        elif request is not head.request:
+            head = head._replace(request=request, forward=None)
+        return plan.with_head(head)

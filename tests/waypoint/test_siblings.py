@@ -12,15 +12,29 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from google.protobuf import json_format
 
-from tests.waypoint.mesh import filters, host, hostname, routes, running, service, to
+from tests.waypoint.mesh import (
+    filters,
+    host,
+    hostname,
+    kernel_answer,
+    routes,
+    running,
+    service,
+    to,
+)
+from tests.waypoint.wire import request
 from waypoint.filters.decode import TYPE_URL as FILTERS_URL
 from waypoint.http2.heads import read_request
-from waypoint.http2.siblings import MOST, Siblings, siblings_of
+from waypoint.layers.request import parse_request
 from waypoint.plan import Plan, plan_request
+from waypoint.planner import Planner
 from waypoint.routing import Facts, Source
+from waypoint.siblings import MOST, Siblings
 from waypoint.targets import Target
+from waypoint.worker import Caller
 from ztunnel_compat.h2.fields import Family, Fields, Head
 from ztunnel_compat.model import Extension
+from ztunnel_compat.peer import parse_peer
 
 FIELDS = [
     (b":method", b"GET"),
@@ -96,6 +110,12 @@ def fields_of(section: Any) -> tuple[object, ...]:
     return (section.path, list(section.around.before), list(section.around.after))
 
 
+def made_of_another(
+    siblings: Siblings, fields: Fields, target: Target, now: float = 0.0
+) -> Plan | None:
+    return siblings.plan(fields[1][1], target, SOURCE, now, None)
+
+
 def from_nothing(fields: Fields, target: Target) -> Plan:
     head = read_request(fields, end=True)
     return plan_request(head, target, SOURCE, FACTS, http2=True)
@@ -109,7 +129,7 @@ async def test_a_plan_made_of_anothers_is_as_one_made_from_nothing(policy: str) 
         mesh.push(service("web", routes("web", host(*ROUTES)), *more))
         (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         assert not target.error
-        kin = family()
+        kin, siblings = family(), Siblings()
         made = 0
         for _ in range(400):
             parts = [
@@ -118,10 +138,8 @@ async def test_a_plan_made_of_anothers_is_as_one_made_from_nothing(policy: str) 
             parts += [draw.choice([b"a", b"b", b"x%d" % draw.randrange(9), b"", b"."])]
             path = b"/" + b"/".join(parts) + draw.choice([b"", b"", b"?q=1", b"?x"])
             fields = asked(kin, path)
-            siblings = siblings_of(fields, end=True)
-            assert siblings is not None
             expected = from_nothing(fields, target)
-            found = siblings.plan(fields, target, SOURCE, 0.0)
+            found = made_of_another(siblings, fields, target)
             if found is None:
                 siblings.learn(expected)
             else:
@@ -136,13 +154,13 @@ async def test_a_push_is_a_new_start() -> None:
         (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         siblings, fields = Siblings(), asked(family(), b"/a/x")
         siblings.learn(from_nothing(fields, target))
-        assert siblings.plan(fields, target, SOURCE, 0.0) is not None
+        assert made_of_another(siblings, fields, target, 0.0) is not None
         mesh.push(service("web", routes("web", host(ROUTES[0]))))
         (other,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         assert other is not target
-        assert siblings.plan(fields, other, SOURCE, 0.0) is None
+        assert made_of_another(siblings, fields, other, 0.0) is None
         siblings.learn(from_nothing(asked(family(), b"/a/b"), other))
-        assert siblings.plan(fields, target, SOURCE, 0.0) is None
+        assert made_of_another(siblings, fields, target, 0.0) is None
 
 
 async def test_plans_that_hold_for_a_while_are_made_anew() -> None:
@@ -151,8 +169,8 @@ async def test_plans_that_hold_for_a_while_are_made_anew() -> None:
         (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         siblings, fields = Siblings(), asked(family(), b"/a/x")
         siblings.learn(from_nothing(fields, target)._replace(until=10.0))
-        assert siblings.plan(fields, target, SOURCE, 9.0) is not None
-        assert siblings.plan(fields, target, SOURCE, 10.0) is None
+        assert made_of_another(siblings, fields, target, 9.0) is not None
+        assert made_of_another(siblings, fields, target, 10.0) is None
 
 
 async def test_a_path_that_makes_a_head_too_large_is_looked_at_anew() -> None:
@@ -165,8 +183,10 @@ async def test_a_path_that_makes_a_head_too_large_is_looked_at_anew() -> None:
         (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
         siblings, kin = Siblings(), family()
         siblings.learn(from_nothing(asked(kin, b"/d"), target))
-        assert siblings.plan(asked(kin, b"/d/" + b"x" * 500), target, SOURCE, 0.0) is not None
-        assert siblings.plan(asked(kin, b"/d/" + b"x" * 1000), target, SOURCE, 0.0) is None
+        assert (
+            made_of_another(siblings, asked(kin, b"/d/" + b"x" * 500), target, 0.0) is not None
+        )
+        assert made_of_another(siblings, asked(kin, b"/d/" + b"x" * 1000), target, 0.0) is None
 
 
 async def test_so_many_routes_are_remembered() -> None:
@@ -180,13 +200,32 @@ async def test_so_many_routes_are_remembered() -> None:
         assert len(siblings.plans) == 10
 
 
-async def test_with_a_body_and_without_are_apart() -> None:
-    fields = asked(family(), b"/")
-    assert siblings_of(fields, end=True) is siblings_of(asked_again(fields), end=True)
-    assert siblings_of(fields, end=True) is not siblings_of(fields, end=False)
-    assert siblings_of(Fields(FIELDS), end=True) is None
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("sanitized", [False, True])
+async def test_over_http1_a_head_goes_on_as_it_came(policy: str, *, sanitized: bool) -> None:
+    draw = random.Random(policy)
+    lines = ["X-User: a", "Accept: */*"] + ["X-Forwarded-Client-Cert: URI=x"] * sanitized
+    more = [filters("web", *POLICIES[policy])] if POLICIES[policy] else []
+    async with running() as mesh:
+        mesh.push(service("web", routes("web", host(*ROUTES)), *more))
+        (target,) = (t for t in mesh.worker.targets.by_hash.values() if t.port == 80)
+        planner = Planner(mesh.worker, caller())
+        made = 0
+        for _ in range(300):
+            path = draw.choice(["/a", "/d", "/g", "/..", "/a/%2e"]) + f"/{draw.randrange(99)}"
+            method = draw.choice(["GET", "GET", "GET", "POST"])
+            raw = request(path, *lines, method=method)
+            head = parse_request(raw)
+            facts = planner.caller.facts("HTTP/1.1")
+            expected = plan_request(head, target, planner.caller.source, facts)
+            found = planner.plan(raw, target)
+            made += found.request == ""
+            assert shown(found) == shown(expected), raw
+            sent = [way.http1() for way in found.ways]
+            assert sent == [way.http1() for way in expected.ways], raw
+        assert (made > 20) is (policy not in {"path", "not path", "pseudo"}), made
 
 
-def asked_again(fields: Fields) -> Fields:
-    assert fields.family is not None
-    return asked(fields.family, b"/other")
+def caller() -> Caller:
+    peer = parse_peer(kernel_answer(1, 1, "10.0.0.2", 80, 0))
+    return Caller(peer, "spiffe://td/ns/n/sa/s", "- - -")
