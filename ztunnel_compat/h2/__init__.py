@@ -2,7 +2,8 @@
 
 connection  what an owner holds: requests, responses, data; receive() and take_output()
 handler     what the owner is told, from within those calls
-receiver    the frame loop: DATA and header blocks, straight from the bytes
+receiver    the frame loop: DATA, straight from the bytes
+blocks      header blocks: put together, decoded, given to their streams
 control     the frames that carry no content: SETTINGS, PING, GOAWAY, RST_STREAM …
 streams     Stream, the table of them, and the one way out of it
 sender      send queues, shared fairly under the peer's flow control

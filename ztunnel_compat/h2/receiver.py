@@ -6,35 +6,30 @@ parts. Other frames wait until they are whole; they are small, or refused.
 
 from __future__ import annotations
 
+from ztunnel_compat.h2.blocks import Blocks
 from ztunnel_compat.h2.codes import (
     ACK,
     CONTINUATION,
     DATA,
     DEFAULT_FRAME,
-    END_HEADERS,
     END_STREAM,
     FRAME_HEADER,
     HEADERS,
     PADDED,
     PREFACE,
     SETTINGS,
-    WITH_PRIORITY,
     ErrorCode,
     Role,
 )
 from ztunnel_compat.h2.control import Control
-from ztunnel_compat.h2.decoder import FAR
-from ztunnel_compat.h2.errors import ConnectionFault, OversizeFault, StreamFault
-from ztunnel_compat.h2.fields import UNKNOWN, Head
-from ztunnel_compat.h2.frames import HEADER, header_frames
-from ztunnel_compat.h2.limits import MAX_CAUSED, MAX_CONTINUATIONS, MAX_HEADS, MAX_INFORMATIONAL
-from ztunnel_compat.h2.section import Section
+from ztunnel_compat.h2.errors import ConnectionFault, StreamFault
+from ztunnel_compat.h2.fields import UNKNOWN
+from ztunnel_compat.h2.frames import HEADER
+from ztunnel_compat.h2.limits import MAX_CAUSED
 from ztunnel_compat.h2.state import State
 from ztunnel_compat.h2.streams import Stream
 
 Bytes = bytes | memoryview
-
-TOO_LARGE = Section.of([(b":status", b"431")])
 
 unpack_header = HEADER.unpack_from
 #: Frame types from here on are unknown, and passed over (RFC 9113 section 5.5).
@@ -45,12 +40,7 @@ class Receiver:
     """Bytes in, calls of the handler out."""
 
     __slots__ = (
-        "block",
-        "block_end",
-        "block_limit",
-        "block_parts",
-        "block_since",
-        "block_stream",
+        "blocks",
         "carried_since",
         "carry",
         "control",
@@ -83,15 +73,7 @@ class Receiver:
         self.padding = 0
         self.target: Stream | None = None
         self.target_end = False
-        #: A header block that goes on in CONTINUATION frames.
-        self.block: bytearray | None = None
-        self.block_stream = 0
-        self.block_end = False
-        self.block_parts = 0
-        self.block_since = 0.0
-        #: Fields take at most their list size on the wire but for bad coding; twice
-        #: that is read, so that a section a little too large ends its stream alone.
-        self.block_limit = FAR * state.settings.header_list_limit
+        self.blocks = Blocks(state)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes; raises ConnectionFault, after which nothing more may be fed."""
@@ -117,8 +99,8 @@ class Receiver:
     @property
     def unfinished_since(self) -> float | None:
         """When what must be completed before anything else goes on began, or None."""
-        if self.block is not None:
-            return self.block_since
+        if self.blocks.block is not None:
+            return self.blocks.since
         return self.carried_since if self.carry else None
 
     def read_preface(self, data: Bytes) -> int:
@@ -134,6 +116,7 @@ class Receiver:
     def read_frames(self, data: Bytes, position: int) -> int:
         """Read whole frames, and what there is of DATA; the position after them."""
         state = self.state
+        blocks = self.blocks
         size = len(data)
         while size - position >= FRAME_HEADER:
             if state.closed:
@@ -149,7 +132,7 @@ class Receiver:
                 )
             start = position + FRAME_HEADER
             end = start + length
-            if kind > HEADERS or end > size or self.block is not None or not self.greeted:
+            if kind > HEADERS or end > size or blocks.block is not None or not self.greeted:
                 end = self.read_frame(
                     data, start, length, kind=kind, flags=flags, identifier=identifier
                 )
@@ -157,7 +140,7 @@ class Receiver:
                     return position
             # Most are one of these: here whole, and without padding.
             elif kind == HEADERS:
-                self.headers(bytes(data[start:end]), flags, identifier)
+                blocks.headers(bytes(data[start:end]), flags, identifier)
             elif length and not flags & PADDED:
                 self.data(data[start:end], length, flags, identifier)
             else:
@@ -180,10 +163,10 @@ class Receiver:
         state = self.state
         if not self.greeted:
             self.greet(kind, flags)
-        if self.block is not None and kind != CONTINUATION:
+        if self.blocks.block is not None and kind != CONTINUATION:
             raise ConnectionFault(
                 ErrorCode.PROTOCOL_ERROR,
-                f"a frame of type {kind} inside the header block of {self.block_stream}",
+                f"a frame of type {kind} inside the header block of {self.blocks.stream}",
             )
         size = len(data)
         if kind == DATA:
@@ -204,9 +187,9 @@ class Receiver:
             return -1
         payload = bytes(data[start:end])
         if kind == HEADERS:
-            self.headers(payload, flags, identifier)
+            self.blocks.headers(payload, flags, identifier)
         elif kind == CONTINUATION:
-            self.continuation(payload, flags, identifier)
+            self.blocks.continuation(payload, flags, identifier)
         else:
             self.control.handle(kind, flags, identifier, payload)
         return end
@@ -221,7 +204,7 @@ class Receiver:
 
     def check_waiting(self, kind: int, length: int) -> None:
         """Refuse to wait for a frame that has no reason to be so large."""
-        limit = self.block_limit if kind in {HEADERS, CONTINUATION} else DEFAULT_FRAME
+        limit = self.blocks.limit if kind in {HEADERS, CONTINUATION} else DEFAULT_FRAME
         if length > max(limit, DEFAULT_FRAME):
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, f"a frame of type {kind} of {length} bytes"
@@ -342,173 +325,3 @@ class Receiver:
         self.state.handler.on_data(stream, data, end)
         if end:
             self.state.settle(stream)
-
-    # -- header blocks
-
-    def headers(self, payload: bytes, flags: int, identifier: int) -> None:
-        """Take a HEADERS frame."""
-        if identifier == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & (PADDED | WITH_PRIORITY):
-            payload = strip(payload, flags)
-        end = bool(flags & END_STREAM)
-        if flags & END_HEADERS:
-            if len(payload) > self.block_limit:
-                raise oversize_block(len(payload))
-            self.complete(payload, identifier, end=end)
-            return
-        self.block = bytearray(payload)
-        self.block_stream = identifier
-        self.block_end = end
-        self.block_parts = 0
-        self.block_since = self.state.limits.clock()
-        self.check_block()
-
-    def continuation(self, payload: bytes, flags: int, identifier: int) -> None:
-        """Take a CONTINUATION frame."""
-        if self.block is None or identifier != self.block_stream:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR, f"CONTINUATION on stream {identifier} continues none"
-            )
-        self.block += payload
-        self.block_parts += 1
-        self.check_block()
-        if flags & END_HEADERS:
-            block = bytes(self.block)
-            self.block = None
-            self.complete(block, identifier, end=self.block_end)
-
-    def check_block(self) -> None:
-        """Bound a block that comes in parts."""
-        assert self.block is not None
-        if len(self.block) > self.block_limit:
-            raise oversize_block(len(self.block))
-        if self.block_parts > MAX_CONTINUATIONS:
-            raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM,
-                f"more than {MAX_CONTINUATIONS} CONTINUATION frames",
-            )
-
-    def complete(self, block: bytes, identifier: int, *, end: bool) -> None:
-        """A header block is whole; it is decoded whatever its stream's state."""
-        state = self.state
-        stream = state.table.streams.get(identifier)
-        try:
-            if stream is not None:
-                if stream.remote_closed:
-                    state.reader.skip(block)
-                    raise StreamFault(ErrorCode.STREAM_CLOSED, "HEADERS after END_STREAM")
-                if stream.tunnel and stream.head_received:
-                    # Section 8.5: nothing but DATA in a tunnel.
-                    state.reader.skip(block)
-                    raise StreamFault(ErrorCode.PROTOCOL_ERROR, "HEADERS in a tunnel")
-                if stream.head_received:
-                    self.trailers(stream, state.reader.read_trailers(block), end=end)
-                else:
-                    self.response(stream, state.reader.read_head(block), end=end)
-            elif state.role is Role.SERVER and identifier > state.table.last_received:
-                self.request(block, identifier, end=end)
-            else:
-                state.reader.skip(block)
-                state.table.judge(identifier)
-        except OversizeFault as fault:
-            self.oversize(identifier, fault, end=end)
-        except StreamFault as fault:
-            state.break_stream(identifier, fault)
-
-    def request(self, block: bytes, identifier: int, *, end: bool) -> None:
-        """Open the stream of a request, or refuse it."""
-        state = self.state
-        if identifier % 2 == 0:
-            raise ConnectionFault(
-                ErrorCode.PROTOCOL_ERROR, f"a request on stream {identifier}, which is even"
-            )
-        state.table.last_received = identifier
-        full = (
-            len(state.table.streams) >= state.settings.max_streams
-            or state.output.heads > MAX_HEADS
-        )
-        if full or state.last_accepted is not None:
-            state.reader.skip(block)
-            raise StreamFault(ErrorCode.REFUSED_STREAM, "no further stream is taken")
-        head = state.reader.read_head(block)
-        length = head.length
-        if end and length > 0:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length without content")
-        stream = state.table.open_theirs(identifier, state.peer.initial_window)
-        stream.head_received = True
-        stream.tunnel = head.tunnel
-        stream.bodiless = head.method == b"HEAD"
-        stream.length = length
-        stream.remote_closed = end
-        state.handler.on_request(stream, head.fields, end)
-
-    def response(self, stream: Stream, head: Head, *, end: bool) -> None:
-        """Take a response's head."""
-        state = self.state
-        if head.status < 200:
-            if end:
-                raise StreamFault(ErrorCode.PROTOCOL_ERROR, f"END_STREAM with {head.status}")
-            stream.informed += 1
-            if stream.informed > MAX_INFORMATIONAL:
-                raise StreamFault(
-                    ErrorCode.ENHANCE_YOUR_CALM, f"more than {MAX_INFORMATIONAL} 1xx responses"
-                )
-            state.handler.on_response(stream, head.fields, False)
-            return
-        stream.head_received = True
-        stream.tunnel = stream.tunnel and head.status < 300
-        if stream.bodiless or head.status in {204, 304}:
-            stream.length = 0
-        elif not stream.tunnel:
-            stream.length = head.length
-        if end:
-            if stream.length > 0:
-                raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length without content")
-            stream.remote_closed = True
-        state.handler.on_response(stream, head.fields, end)
-        if end:
-            state.settle(stream)
-
-    def trailers(self, stream: Stream, head: Head, *, end: bool) -> None:
-        """Take trailers."""
-        if not end:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "trailers without END_STREAM")
-        if stream.length > 0:
-            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length and DATA differ")
-        stream.remote_closed = True
-        self.state.handler.on_trailers(stream, head.fields)
-        self.state.settle(stream)
-
-    def oversize(self, identifier: int, fault: OversizeFault, *, end: bool) -> None:
-        """A field section beyond our limit: a request gets 431, else the stream breaks."""
-        state = self.state
-        if state.role is Role.SERVER and identifier not in state.table.streams:
-            state.limits.resets.spend(state.limits.clock())
-            stream = state.table.open_theirs(identifier, state.peer.initial_window)
-            stream.remote_closed = end
-            block = state.sender.encoder.encode(TOO_LARGE)
-            limit = state.peer.max_frame
-            state.output.answer(header_frames(identifier, block, limit, end=True))
-            state.sender.end(stream)
-        else:
-            state.break_stream(identifier, fault)
-
-
-def strip(payload: bytes, flags: int) -> bytes:
-    """A HEADERS payload without padding and priority; raises ConnectionFault."""
-    start = flags >> 3 & 1
-    padding = payload[0] if start and payload else 0
-    start += 5 if flags & WITH_PRIORITY else 0
-    end = len(payload) - padding
-    if start > end:
-        raise ConnectionFault(
-            ErrorCode.FRAME_SIZE_ERROR if start > len(payload) else ErrorCode.PROTOCOL_ERROR,
-            f"{padding} bytes of padding in {len(payload)}",
-        )
-    return payload[start:end]
-
-
-def oversize_block(size: int) -> ConnectionFault:
-    """The fault for a header block that isn't even read."""
-    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"a header block of {size} bytes")

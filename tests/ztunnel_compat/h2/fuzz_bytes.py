@@ -159,7 +159,8 @@ class Watch(End):
         assert state.inflow.held == sum(s.held for s in table.streams.values())
         assert state.inflow.held <= SMALL.connection_window + SMALL.held_limit
         assert len(receiver.carry) <= 2 * SMALL.header_list_limit + 9
-        assert receiver.block is None or len(receiver.block) <= receiver.block_limit
+        blocks = receiver.blocks
+        assert blocks.block is None or len(blocks.block) <= blocks.limit
         assert state.reader.decoder.table_size <= DEFAULT_TABLE
         assert state.reader.size <= MEMO_LIMIT
         assert state.output.caused <= MAX_CAUSED + 100
