@@ -59,7 +59,9 @@ def draw(exchange: Exchange) -> float:
 
 
 def pick(exchange: Exchange, cluster: Cluster) -> Member | None:
-    """An endpoint; one that failed before only when there is no other."""
+    """An endpoint for what had one before: another than what failed, where there is one, and
+    the session's.
+    """
     drawn = exchange.worker.random()
     if not exchange.tried:
         if exchange.session:

@@ -23,7 +23,10 @@ def dispatch(exchange: Exchange) -> None:
     """Find an endpoint and a connection to it."""
     cluster = exchange.cluster
     assert cluster is not None
-    endpoint = pick(exchange, cluster)
+    if exchange.tried or exchange.session:
+        endpoint = pick(exchange, cluster)
+    else:
+        endpoint = cluster.pick(exchange.worker.random(), exchange.hash_key)
     if endpoint is None:
         exchange.upstream = upstream_part("-", cluster.name, "-")
         if cluster.known:

@@ -39,7 +39,7 @@ from waypoint.resilience.retry import Failure as Failed
 from waypoint.resilience.retry import RetryPolicy, per_try
 from waypoint.routing import Forward
 from waypoint.routing.session import renewed
-from waypoint.settling import leave, settle, stop_waiting
+from waypoint.settling import leave, outcome_of, settle, stop_waiting
 from waypoint.shadow import Shadow
 from waypoint.timeouts import await_body, expired, start_timer, stop_timers, watch
 from waypoint.worker import Worker
@@ -225,7 +225,8 @@ class Exchange:
         if action.idle_timeout:
             watch(self, action.idle_timeout)
         if complete:
-            start_timer(self)
+            if action.timeout is not None or self.timer is not None:
+                start_timer(self)
         elif action.request_timeout is not None:
             await_body(self)
         if self.policy is not None and (first or not complete):
@@ -429,7 +430,7 @@ class Exchange:
 
     def respond(self, head: ResponseHead, first: bytes, *, raw: bool) -> None:
         """A response's head and what there is of its body; raw: in HTTP/1.1's framing."""
-        if goes_again(self, head):
+        if self.policy is not None and goes_again(self, head):
             return
         if self.taps is not None:
             self.taps.head(head, end=False)
@@ -619,18 +620,25 @@ class Exchange:
             return
         self.over = True
         self.worker.active -= 1
-        stop_timers(self)
+        if self.timer or self.deadline or self.idle or self.pause or self.try_timer:
+            stop_timers(self)
         if self.passage is not None:
             self.passage.cancel()
         if self.taps is not None:
             self.taps.close()
         if self.intakes is not None:
             self.intakes.close()
-        settle(self)
+        if self.endpoint is not None:
+            status = self.status
+            if self.grpc_status is not None:
+                status = outcome_of(status, self.grpc_status)
+            leave(self, status if self.responded else None)
+        if self.retrying or self.kept is not None or self.shadows:
+            settle(self)
         if self.up is not None:
             # A tunnel whose ends have both come: what was written still goes out.
             self.up.close()
             self.up = None
         if self.down.logged:
-            record(self, with_flags(flags, self.flags), details)
+            record(self, with_flags(flags, self.flags) if self.flags else flags, details)
         self.down.finished(keep=keep)

@@ -17,12 +17,7 @@ GRPC_OUTCOMES = {2: 500, 4: 504, 12: 501, 13: 500, 14: 503, 15: 500}
 
 
 def settle(exchange: Exchange) -> None:
-    """Give back what the cluster counts of this, and tell it how it went."""
-    if exchange.endpoint is not None:
-        status = exchange.status
-        if exchange.grpc_status is not None:
-            status = outcome_of(status, exchange.grpc_status)
-        leave(exchange, status if exchange.responded else None)
+    """Give back what the cluster counts of this beside its attempts."""
     if exchange.retrying and exchange.cluster is not None:
         exchange.cluster.breakers.default.free(Resource.RETRIES)
     if exchange.kept is not None:

@@ -34,8 +34,8 @@ class Http2Upstream(Wire):
     """One connection to an endpoint."""
 
     __slots__ = (
-        "begun", "cluster", "draining", "endpoint", "ends", "gone", "local", "part", "pinger",
-        "served", "waiting",
+        "begun", "cluster", "draining", "endpoint", "ends", "gone", "local", "part",
+        "pinger", "served", "waiting",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, endpoint: Member) -> None:
@@ -131,7 +131,10 @@ class Http2Upstream(Wire):
         body = exchange.pending
         end = exchange.complete and not plan.head.upgrade
         last = end and not body and not exchange.trailers
-        unique = (b"x-request-id", exchange.new_id().encode()) if plan.needs_id else None
+        unique = None
+        if plan.needs_id:
+            exchange.request_id = identifier = self.worker.ids.next()
+            unique = b"x-request-id", identifier.encode()
         stream = self.http.request(section, end=last, unique=unique)
         call = exchange.up = stream.data = Call(self, stream, exchange)
         if not self.flushing:

@@ -88,7 +88,8 @@ class Breaker:
     def take(self, resource: Resource) -> bool:
         """Count one more; False, and nothing is counted: there are too many."""
         counts = self.counts
-        if counts[resource] >= self.limit(resource):
+        budget = self.thresholds.budget
+        if counts[resource] >= (self.limit(resource) if budget else self.most[resource]):
             self.overflows[resource] += 1
             return False
         counts[resource] += 1

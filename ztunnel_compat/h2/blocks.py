@@ -127,7 +127,8 @@ class Blocks:
         if full or state.last_accepted is not None:
             state.reader.skip(block)
             raise StreamFault(ErrorCode.REFUSED_STREAM, "no further stream is taken")
-        head = state.reader.read_head(block)
+        reader = state.reader
+        head = reader.heads.get(block) or reader.read_head(block)
         length = head.length
         if end and length > 0:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "content-length without content")

@@ -206,7 +206,8 @@ class Connection:
                 f"draining: {self.draining}, closed: {state.closed}"
             )
         section = headers if isinstance(headers, Section) else Section.of(headers)
-        pseudo = section.around.pseudo
+        around = section.around
+        pseudo = around.pseudo_fields or around.pseudo
         if b":protocol" in pseudo and not self.connect_protocol:
             raise StreamStateError("the server doesn't take extended CONNECT (RFC 8441)")
         method = pseudo.get(b":method")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ztunnel_compat.h2.codes import DEFAULT_TABLE
 from ztunnel_compat.h2.decoder import OVERHEAD
-from ztunnel_compat.h2.literals import literal, write_integer, write_string
+from ztunnel_compat.h2.literals import SHORT, literal, write_integer, write_string
 from ztunnel_compat.h2.section import Around, Coded, Section
 from ztunnel_compat.h2.static import FIELD_INDEX, FIRST_DYNAMIC, Field
 
@@ -110,7 +110,8 @@ class Encoder:
         if name != self.unique_name:
             self.unique_name = name
             self.unique_head = literal(name, b"", 0x00, 4)[:-1]
-        return b"".join((before, section.path, after, self.unique_head, write_string(value)))
+        text = bytes((len(value),)) + value if len(value) < SHORT else write_string(value)
+        return b"".join((before, section.path, after, self.unique_head, text))
 
     def code(self, around: Around) -> Coded:
         """The same of what is around a :path; remembered there, if it would be the same

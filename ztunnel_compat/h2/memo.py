@@ -132,7 +132,8 @@ class HeadReader:
             return None
         head, inserted = found
         self.decoder.insert_all(inserted)
-        self.changed()
+        if self.heads or self.trailers or self.families:
+            self.changed()
         return head
 
     def skip(self, block: bytes) -> None:

@@ -12,12 +12,14 @@ from ztunnel_compat.h2.codes import (
     CONTINUATION,
     DATA,
     DEFAULT_FRAME,
+    END_HEADERS,
     END_STREAM,
     FRAME_HEADER,
     HEADERS,
     PADDED,
     PREFACE,
     SETTINGS,
+    WITH_PRIORITY,
     ErrorCode,
     Role,
 )
@@ -32,6 +34,8 @@ from ztunnel_compat.h2.streams import Stream
 Bytes = bytes | memoryview
 
 unpack_header = HEADER.unpack_from
+#: What of a HEADERS frame's flags says whether its payload is a block and nothing else.
+WHOLE_BLOCK = END_HEADERS | PADDED | WITH_PRIORITY
 #: Frame types from here on are unknown, and passed over (RFC 9113 section 5.5).
 UNKNOWN_TYPE = CONTINUATION + 1
 
@@ -140,7 +144,11 @@ class Receiver:
                     return position
             # Most are one of these: here whole, and without padding.
             elif kind == HEADERS:
-                blocks.headers(bytes(data[start:end]), flags, identifier)
+                if flags & WHOLE_BLOCK == END_HEADERS and identifier and length <= blocks.limit:
+                    last = bool(flags & END_STREAM)
+                    blocks.complete(bytes(data[start:end]), identifier, end=last)
+                else:
+                    blocks.headers(bytes(data[start:end]), flags, identifier)
             elif length and not flags & PADDED:
                 self.data(data[start:end], length, flags, identifier)
             else:

@@ -50,6 +50,7 @@ class Sender:
         "on_end",
         "output",
         "peer",
+        "responds",
         "ring",
         "spent",
         "window",
@@ -62,8 +63,12 @@ class Sender:
         output: Output,
         limits: Limits,
         on_end: Callable[[Stream], None],
+        *,
+        responds: bool,
     ) -> None:
         self.encoder = Encoder()
+        #: Whether the end of what we send may be a stream's: a request's is not.
+        self.responds = responds
         self.output = output
         self.limits = limits
         self.peer = peer
@@ -99,7 +104,8 @@ class Sender:
     def end(self, stream: Stream) -> None:
         """END_STREAM was written."""
         stream.ending = stream.local_closed = True
-        self.on_end(stream)
+        if self.responds or stream.remote_closed:
+            self.on_end(stream)
 
     def send(self, stream: Stream, data: bytes, *, end: bool) -> int:
         """Write or queue DATA; the bytes that are queued then. Raises QueueFullError."""
@@ -110,9 +116,12 @@ class Sender:
                     self.write(stream, data, size, end=True)
                 return 0
             if (
-                not self.ring
+                size <= stream.window
+                and size <= self.window
+                and size <= TURN
+                and size <= self.peer.max_frame
                 and self.spent < BURST
-                and size <= min(stream.window, self.window, self.peer.max_frame, TURN)
+                and not self.ring
             ):
                 self.write(stream, data, size, end=end)
                 return 0
@@ -147,8 +156,7 @@ class Sender:
         else:
             self.output.pieces.append(header)
         if end:
-            stream.ending = stream.local_closed = True
-            self.on_end(stream)
+            self.end(stream)
 
     def enqueue(self, stream: Stream, data: bytes, size: int) -> None:
         """Keep data for later, in pieces of a frame; small ones are joined, to be few."""

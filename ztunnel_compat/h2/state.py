@@ -48,7 +48,14 @@ class State:
         self.limits = Limits(clock)
         self.inflow = Inflow(settings, self.output)
         self.table = StreamTable(role, self.inflow.release)
-        self.sender = Sender(settings, self.peer, self.output, self.limits, self.settle)
+        self.sender = Sender(
+            settings,
+            self.peer,
+            self.output,
+            self.limits,
+            self.settle,
+            responds=role is Role.SERVER,
+        )
         self.reader = HeadReader(role, settings)
         self.closed = False
         self.sent_goaway = False
