@@ -61,8 +61,8 @@ class Exchange:
         "http2", "idle", "intakes", "kept", "more", "moved", "over", "passage", "pause",
         "pending", "plan", "policy", "raw", "request_id", "responded", "retries", "retrying",
         "sent", "session", "shadows", "started", "status", "taps", "timer", "trailers",
-        "tried", "try_timer", "tunnel", "up", "upstream", "visited", "waits", "wall", "way",
-        "worker", "wrote",
+        "tried", "try_timer", "tunnel", "up", "upstream", "visited", "waits", "way", "worker",
+        "wrote",
     )  # fmt: skip
 
     def __init__(self, worker: Worker, down: ClientSide, plan: Plan) -> None:
@@ -70,7 +70,6 @@ class Exchange:
         self.down = down
         self.plan = plan
         self.started = worker.time()
-        self.wall = time.time()
         self.request_id = plan.request_id
         #: Whether the whole request was received, and the whole response.
         self.complete = True
@@ -148,6 +147,11 @@ class Exchange:
             self.raw = False
         elif plan.ways:
             choose(self, plan)
+
+    @property
+    def wall(self) -> float:
+        """When it began, in Unix seconds."""
+        return time.time() - (self.worker.time() - self.started)
 
     # The request
 

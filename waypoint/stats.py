@@ -54,7 +54,10 @@ class Stats:
         """Count what filters decided."""
         filters = self.filters
         for what in counts:
-            filters[what] = filters.get(what, 0) + 1
+            try:
+                filters[what] += 1
+            except KeyError:
+                filters[what] = 1
 
     def retry(self, what: str) -> None:
         """Count a decision about a failed attempt."""

@@ -43,12 +43,14 @@ class LeastRequest(Generic[H]):
         """The less busy; of equals the first drawn."""
         if self.schedule is not None:
             return self.schedule.next()
+        hosts = self.hosts
+        count = len(hosts)
+        if count == 1:
+            return hosts[0]
         if attempt:
             drawn = redrawn(drawn, attempt)
         if self.policy.full_scan:
             return self.least(drawn)
-        hosts = self.hosts
-        count = len(hosts)
         place = drawn * count
         first = hosts[int(place)]
         second = hosts[int((place - int(place)) * count)]
