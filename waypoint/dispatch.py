@@ -38,7 +38,8 @@ def dispatch(exchange: Exchange) -> None:
         overflow(exchange)
         return
     exchange.endpoint = exchange.visited = endpoint
-    endpoint.begin()
+    endpoint.active += 1
+    cluster.traffic = True
     upstream = endpoint.share() if exchange.http2 else endpoint.take()
     if upstream is None:
         connect(exchange, endpoint)

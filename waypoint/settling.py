@@ -43,8 +43,11 @@ def leave(exchange: Exchange, outcome: int | Outcome | None) -> None:
     if exchange.waits:
         stop_waiting(exchange)
     exchange.endpoint = None
-    endpoint.cluster.breakers.default.free(Resource.REQUESTS)
-    endpoint.end(outcome)
+    cluster = endpoint.cluster
+    cluster.breakers.default.counts[Resource.REQUESTS] -= 1
+    endpoint.active -= 1
+    if outcome is not None and cluster.outliers.settings is not None:
+        endpoint.report(outcome)
 
 
 def stop_waiting(exchange: Exchange) -> None:

@@ -192,7 +192,12 @@ class Http2Downstream(Wire):
 
     def on_request(self, stream: Stream, headers: Fields, end: bool) -> None:
         """Start an exchange."""
-        target = self.current_target()
+        targets = self.worker.targets
+        target = targets.by_hash.get(self.number)
+        if target is None or targets.leaving:
+            target = self.current_target()
+        else:
+            self.target = target
         plans: list[Plan | None] | None = headers.note
         if plans is None:
             plans = headers.note = [None, None]

@@ -135,7 +135,7 @@ class Http2Upstream(Wire):
         if plan.needs_id:
             exchange.request_id = identifier = self.worker.ids.next()
             unique = b"x-request-id", identifier.encode()
-        stream = self.http.request(section, end=last, unique=unique)
+        stream = self.http.open(section, end=last, unique=unique)
         call = exchange.up = stream.data = Call(self, stream, exchange)
         if not self.flushing:
             self.flush_soon()

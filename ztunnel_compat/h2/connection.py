@@ -199,12 +199,18 @@ class Connection:
         Raises StreamLimitError when can_open is false, StreamStateError for an extended
         CONNECT that the server doesn't take.
         """
-        state = self.state
         if not self.can_open:
             raise StreamLimitError(
                 f"no stream can be opened: {self.open_streams} of {self.max_streams} are open, "
-                f"draining: {self.draining}, closed: {state.closed}"
+                f"draining: {self.draining}, closed: {self.closed}"
             )
+        return self.open(headers, end=end, unique=unique)
+
+    def open(
+        self, headers: Headers | Section, *, end: bool = False, unique: Field | None = None
+    ) -> Stream:
+        """The same where can_open was asked just now."""
+        state = self.state
         section = headers if isinstance(headers, Section) else Section.of(headers)
         around = section.around
         pseudo = around.pseudo_fields or around.pseudo

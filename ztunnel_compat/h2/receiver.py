@@ -228,15 +228,17 @@ class Receiver:
         if identifier == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
         state = self.state
-        state.inflow.arrived(length)
+        inflow = state.inflow
+        inflow.arrived(length)
         stream = state.table.streams.get(identifier)
         end = bool(flags & END_STREAM)
         try:
             if stream is None:
                 state.table.judge(identifier)
                 return
-            self.check_data(stream, length, end=end)
-            state.inflow.hold(stream, length)
+            if stream.length != UNKNOWN or stream.remote_closed or not stream.head_received:
+                self.check_data(stream, length, end=end)
+            inflow.hold(stream, length)
         except StreamFault as fault:
             state.break_stream(identifier, fault)
             return
