@@ -42,6 +42,9 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 #: Between two looks at what metrics may forget.
 TIDY_SECONDS = 60.0
+#: With so many requests under way, what a turn brought about waits for the next one: what
+#: shares a write shares its price.
+MANY = 16
 
 
 class Connect(Protocol):
@@ -241,10 +244,16 @@ class Worker:
                 self.wheel.set(downstream, now)
 
     def flush_soon(self, wire: Wire) -> None:
-        """Have a connection written to at the end of this turn, together with others."""
+        """Have a connection written to at the end of this turn, together with others; of
+        the next, where much is under way: what arrives meanwhile goes out with it.
+        """
         if not self.dirty:
-            self.loop.call_soon(self.flush)
+            self.loop.call_soon(self.look_again if self.active >= MANY else self.flush)
         self.dirty.append(wire)
+
+    def look_again(self) -> None:
+        """Let the loop read once more, without waiting, and write then."""
+        self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what this turn brought about."""
