@@ -142,6 +142,23 @@ def authentication(
     )
 
 
+def account(name: str, namespace: str = "apps") -> str:
+    """A ServiceAccount."""
+    return (
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n"
+        f"  name: {name}\n  namespace: {namespace}\n"
+    )
+
+
+def entry(name: str, address: str, namespace: str = "apps") -> str:
+    """A WorkloadEntry with a service account of its name."""
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata:\n"
+        f"  name: {name}\n  namespace: {namespace}\n  labels:\n    app: {name}\n"
+        f"spec:\n  address: {address}\n  serviceAccount: {name}\n"
+    )
+
+
 def documents(*parts: str) -> str:
     """One file of several documents."""
     return "---\n".join(parts)

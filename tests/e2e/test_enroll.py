@@ -8,26 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.manifests import allow, documents, idle, namespace, pod, service
+from tests.e2e.manifests import (
+    account,
+    allow,
+    documents,
+    entry,
+    idle,
+    namespace,
+    pod,
+    service,
+)
 from tests.e2e.units import cgroup, inside
 from tests.support.mesh import PROGRAMS, CommandError, MeshHandle, eventually
 
-ENTRY = """\
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata:
-  name: NAME
-  namespace: apps
-  labels:
-    app: NAME
-spec:
-  address: ADDRESS
-  serviceAccount: NAME
-"""
-ACCOUNTS = "".join(
-    f"---\napiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: apps\n"
-    for name in ("db", "web", "friend")
-)
 MANIFESTS = {
     "mesh.yaml": documents(
         namespace("apps", dataplane_mode="ambient"),
@@ -47,8 +40,8 @@ MANIFESTS = {
         ),
         idle("friend", "apps").replace("spec:\n", "spec:\n  serviceAccountName: friend\n"),
         idle("stranger", "apps"),
-    )
-    + ACCOUNTS,
+        *map(account, ("db", "web", "friend")),
+    ),
 }
 GREET = """
 import socket, sys
@@ -87,8 +80,8 @@ def host(mesh: MeshHandle) -> str:
     mesh.write(
         "entries.yaml",
         documents(
-            ENTRY.replace("NAME", "db").replace("ADDRESS", address),
-            ENTRY.replace("NAME", "web").replace("ADDRESS", "192.0.2.1"),
+            entry("db", address),
+            entry("web", "192.0.2.1"),
         ),
     )
     eventually(lambda: "WorkloadEntry/apps/db" in str(mesh.dump("node")), "the entries")

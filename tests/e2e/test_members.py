@@ -16,9 +16,11 @@ import pytest
 
 from deploy.standalone.config import NETNS_DIR
 from tests.e2e.manifests import (
+    account,
     allow,
     authentication,
     documents,
+    entry,
     idle,
     namespace,
     pod,
@@ -34,24 +36,11 @@ NODE, OTHER = "node1", "node2"
 PORT, LONER_PORT = 7301, 7309
 MARK = b"a payload that nobody on the way may read"
 SPIFFE = "spiffe://cluster.local/ns/apps/sa/"
-ACCOUNT = "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {}\n  namespace: apps\n"
-ENTRY = """\
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata:
-  name: NAME
-  namespace: apps
-  labels:
-    app: NAME
-spec:
-  address: ADDRESS
-  serviceAccount: NAME
-"""
 MANIFESTS = {
     "mesh.yaml": documents(
         namespace("apps", dataplane_mode="ambient"),
         namespace("plain"),
-        *map(ACCOUNT.format, ("db", "worker", "echo", "caller")),
+        *map(account, ("db", "worker", "echo", "caller")),
         pod(
             "echo",
             "echo.py",
@@ -145,12 +134,7 @@ def world(mesh: MeshHandle) -> Iterator[World]:
         world = World(mesh, units)
         mesh.write(
             "entries.yaml",
-            documents(
-                *(
-                    ENTRY.replace("NAME", name).replace("ADDRESS", world.address)
-                    for name in ("db", "worker")
-                )
-            ),
+            documents(*(entry(name, world.address) for name in ("db", "worker"))),
         )
         for unit, port in (("db", PORT), ("loner", LONER_PORT)):
             server = ["/usr/bin/python3", str(PROGRAMS / "echo.py"), str(port), unit]

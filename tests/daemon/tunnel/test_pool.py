@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -11,33 +11,12 @@ from daemon.tunnel.connection import TunnelConnection
 from daemon.tunnel.errors import ResponseFlag, TunnelError
 from daemon.tunnel.pool import PoolKey, TunnelPool
 from tests.daemon.tunnel.pki import who
+from tests.ztunnel_compat.session.pooled import FakeConnection
 from ztunnel_compat.runtime.tasks import Tasks
 
 
 def key(pod: int = 1, source: str = "client", address: str = "10.0.0.2") -> PoolKey:
     return PoolKey(pod, who(source), frozenset((who("server"),)), address, 15008)
-
-
-class FakeConnection:
-    """What the pool sees of a connection."""
-
-    def __init__(self) -> None:
-        self.open_streams = 0
-        self.heavy = 0
-        self.idle_since = 0.0
-        self.closed = self.draining = False
-        self.ended: Callable[[], None] = lambda: None
-
-    @property
-    def usable(self) -> bool:
-        return not self.closed and not self.draining and self.open_streams < 100
-
-    def drain(self) -> None:
-        self.draining = True
-
-    def abort(self, why: str) -> None:
-        self.closed = True
-        self.ended()
 
 
 class Maker:

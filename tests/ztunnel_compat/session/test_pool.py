@@ -3,35 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.ztunnel_compat.session.pooled import FakeConnection
 from ztunnel_compat.runtime.tasks import Tasks
 from ztunnel_compat.session.pool import SPREAD, ConnectError, Pool
-
-
-class FakeConnection:
-    """What the pool sees of a connection."""
-
-    def __init__(self) -> None:
-        self.open_streams = 0
-        self.heavy = 0
-        self.idle_since = 0.0
-        self.closed = self.draining = False
-        self.failure: ConnectError | None = None
-        self.ended: Callable[[], None] = lambda: None
-
-    @property
-    def usable(self) -> bool:
-        return not self.closed and not self.draining and self.open_streams < 100
-
-    def drain(self) -> None:
-        self.draining = True
-
-    def abort(self, why: str) -> None:
-        self.closed = True
-        self.ended()
 
 
 class Maker:
