@@ -38,8 +38,7 @@ def dispatch(exchange: Exchange) -> None:
         overflow(exchange)
         return
     exchange.endpoint = exchange.visited = endpoint
-    endpoint.active += 1
-    cluster.traffic = True
+    endpoint.begin()
     upstream = endpoint.share() if exchange.http2 else endpoint.take()
     if upstream is None:
         connect(exchange, endpoint)

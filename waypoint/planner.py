@@ -52,17 +52,7 @@ class Planner:
             plan = siblings.plan(head.request.path, target, source, now, head)
             if plan is not None:
                 return plan
-        plan = plan_request(
-            head,
-            target,
-            source,
-            self.caller.facts("HTTP/1.1"),
-            drawn=self.worker.random() if target.table.draws else 0.0,
-            now=now,
-        )
-        if siblings is not None:
-            siblings.learn(plan)
-        return plan
+        return plan_anew(self.worker, self.caller, head, target, siblings)
 
     def siblings(self, method: bytes) -> Siblings | None:
         """Requests that have the header lines that were read last."""
@@ -78,3 +68,27 @@ class Planner:
         self.last_raw = b""
         self.last_plan = None
         self.family = None
+
+
+def plan_anew(
+    worker: Worker,
+    caller: Caller,
+    head: RequestHead,
+    target: Target,
+    siblings: Siblings | None,
+    *,
+    http2: bool = False,
+) -> Plan:
+    """A plan made from nothing, which siblings may be made of; http2: how the client speaks."""
+    plan = plan_request(
+        head,
+        target,
+        caller.source,
+        caller.facts("HTTP/2" if http2 else "HTTP/1.1"),
+        http2=http2,
+        drawn=worker.random() if target.table.draws else 0.0,
+        now=worker.time(),
+    )
+    if siblings is not None:
+        siblings.learn(plan)
+    return plan

@@ -43,11 +43,8 @@ def leave(exchange: Exchange, outcome: int | Outcome | None) -> None:
     if exchange.waits:
         stop_waiting(exchange)
     exchange.endpoint = None
-    cluster = endpoint.cluster
-    cluster.breakers.default.counts[Resource.REQUESTS] -= 1
-    endpoint.active -= 1
-    if outcome is not None and cluster.outliers.settings is not None:
-        endpoint.report(outcome)
+    endpoint.cluster.breakers.default.free(Resource.REQUESTS)
+    endpoint.end(outcome)
 
 
 def stop_waiting(exchange: Exchange) -> None:

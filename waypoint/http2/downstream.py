@@ -14,7 +14,8 @@ from waypoint.layers.headers import Field
 from waypoint.layers.render import kept_trailers
 from waypoint.layers.response import ResponseHead
 from waypoint.overload import Level
-from waypoint.plan import FOREVER, Keep, Plan, plan_request
+from waypoint.plan import FOREVER, Keep, Plan
+from waypoint.planner import plan_anew
 from waypoint.progress import Mark
 from waypoint.record import log_refusal
 from waypoint.replies import Answer, plain_answer
@@ -238,18 +239,7 @@ class Http2Downstream(Wire):
             if plan is not None:
                 return plan
         head = read_request(headers, end=end)
-        plan = plan_request(
-            head,
-            target,
-            self.caller.source,
-            self.caller.facts("HTTP/2"),
-            http2=True,
-            drawn=self.worker.random() if target.table.draws else 0.0,
-            now=now,
-        )
-        if siblings is not None:
-            siblings.learn(plan)
-        return plan
+        return plan_anew(self.worker, self.caller, head, target, siblings, http2=True)
 
     def refuse(self, client: ClientStream, error: MessageError) -> None:
         """Answer what HTTP/1.1 couldn't say, or nobody here serves."""

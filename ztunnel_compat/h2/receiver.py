@@ -221,32 +221,31 @@ class Receiver:
     # -- DATA
 
     def data(self, content: Bytes, length: int, flags: int, identifier: int) -> None:
-        """Take a DATA frame that is here whole, without padding and with content: most are.
+        """Take a DATA frame that is here whole, without padding and with content: most are."""
+        end = bool(flags & END_STREAM)
+        stream = self.claim(identifier, length, length, end=end)
+        if stream is not None:
+            self.deliver(stream, content, end=end)
 
-        The same as begin_data() and go_on() in one.
+    def claim(self, identifier: int, length: int, content: int, *, end: bool) -> Stream | None:
+        """Count a DATA frame of a length, whatever becomes of it; the stream that takes its
+        content, None: nobody does.
         """
         if identifier == 0:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
         state = self.state
-        inflow = state.inflow
-        inflow.arrived(length)
+        state.inflow.arrived(length)
         stream = state.table.streams.get(identifier)
-        end = bool(flags & END_STREAM)
         try:
             if stream is None:
                 state.table.judge(identifier)
-                return
-            if stream.length != UNKNOWN or stream.remote_closed or not stream.head_received:
-                self.check_data(stream, length, end=end)
-            inflow.hold(stream, length)
+                return None
+            self.check_data(stream, content, end=end)
+            state.inflow.hold(stream, length)
         except StreamFault as fault:
             state.break_stream(identifier, fault)
-            return
-        if end:
-            stream.remote_closed = True
-        state.handler.on_data(stream, content, end)
-        if end:
-            state.settle(stream)
+            return None
+        return stream
 
     def begin_data(
         self, data: Bytes, start: int, length: int, flags: int, identifier: int
@@ -266,8 +265,6 @@ class Receiver:
                 raise ConnectionFault(
                     ErrorCode.PROTOCOL_ERROR, f"{padding} bytes of padding in {length}"
                 )
-        if identifier == 0:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "DATA on stream 0")
         end = bool(flags & END_STREAM)
         content = length - overhead
         self.remaining = content
@@ -276,16 +273,8 @@ class Receiver:
         self.target_end = end
         if not content and not end:
             state.limits.idle.spend(state.limits.clock())
-        state.inflow.arrived(length)
-        stream = state.table.streams.get(identifier)
-        try:
-            if stream is None:
-                state.table.judge(identifier)
-                return start
-            self.check_data(stream, content, end=end)
-            state.inflow.hold(stream, length)
-        except StreamFault as fault:
-            state.break_stream(identifier, fault)
+        stream = self.claim(identifier, length, content, end=end)
+        if stream is None:
             return start
         if overhead:
             state.inflow.passed(stream, overhead)

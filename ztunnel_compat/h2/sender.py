@@ -123,18 +123,7 @@ class Sender:
                 and self.spent < BURST
                 and not self.ring
             ):
-                # As write() has it: most content goes this way.
-                flags = END_STREAM if end else 0
-                self.output.pieces += (pack_header(size << 8, flags, stream.id), data)
-                stream.window -= size
-                stream.sent += size
-                self.window -= size
-                self.spent += size
-                self.limits.sent_data()
-                if end:
-                    stream.ending = stream.local_closed = True
-                    if self.responds or stream.remote_closed:
-                        self.on_end(stream)
+                self.write(stream, data, size, end=end)
                 return 0
         elif stream.queued >= self.bound:
             raise QueueFullError(

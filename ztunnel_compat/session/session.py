@@ -242,8 +242,9 @@ class Session:
     # HTTP/2's side, from within received().
 
     def on_request(self, stream: Stream, headers: Headers, end: bool) -> None:
-        """A client asks: a server sets ``stream.data``, unless it answers at once."""
-        raise NotImplementedError("a server serves requests")
+        """A client asks: a server's own class takes it, and sets ``stream.data`` unless it
+        answers at once. Clients get none.
+        """
 
     def on_response(self, stream: Stream, headers: Headers, end: bool) -> None:
         """A server answers."""
