@@ -56,7 +56,7 @@ class Knobs:
     nameservers: int = 64
     sticky: int = 32768
     replies: int = 32768
-    pending: int = 65536
+    pending: int = 32
     chunks: int = 4096
     set_chunks: int = 16
     chunk_identities: int = 65536

@@ -16,11 +16,7 @@
 
 #include "abi.h"
 
-/*
- * What a connect hook tells the sockops hook about the same connect(), through
- * slot (cookie % MAX_PENDING): a slot serves many sockets and may be overwritten,
- * from another CPU too, at any moment. See pending.h.
- */
+/* What a connect hook tells the sockops hook about the same connect(). See pending.h. */
 struct pending {
 	__u64 cookie; /* of the socket */
 	__u64 target;
@@ -32,7 +28,14 @@ struct pending {
 	__u16 pad;
 	__u64 destination_name; /* hash of the workload there */
 	__u64 check;		/* of all of the above */
-	__u64 taken;		/* whether the sockops hook has had it */
+};
+
+/* Where a socket's cookie leads: a slot serves many. */
+struct pending_slot {
+	__u32 claims; /* who makes it 1 writes */
+	__u32 pad;
+	__u64 taken; /* the socket whose SYN has had it */
+	struct pending made;
 };
 
 #define HASH(key, value, name, size)                                                     \
@@ -96,7 +99,7 @@ __attribute__((section("maps/sockhash"))) struct sockets_table_t sockets = {
 	.max_entries = 2 * MAX_ACCELERATED};
 BPF_ANNOTATE_KV_PAIR(sockets, struct socket_key, int);
 
-BPF_TABLE("array", __u32, struct pending, pending, MAX_PENDING);
+BPF_TABLE("array", __u32, struct pending_slot, pending, MAX_PENDING);
 BPF_TABLE("array", __u32, __u32, member_levels, 1);
 /*
  * By a socket's own port: whether a flow began there that leads elsewhere than it was
@@ -106,7 +109,7 @@ BPF_TABLE("array", __u32, __u32, member_levels, 1);
  */
 #define TRANSLATED_PORTS 4
 BPF_TABLE("array", __u32, __u64, translated, 65536 / TRANSLATED_PORTS / 8);
-/* Slots that were set aside, by socket cookie. */
+/* What was set aside, by socket cookie. */
 BPF_TABLE("lru_hash", __u64, struct pending, waiting, MAX_WAITING);
 BPF_TABLE("percpu_array", __u32, __u64, counters, COUNTER_MAX);
 /* Preallocated: what it counts must not depend on memory being free. */

@@ -26,6 +26,13 @@ static __always_inline __u32 loaded(__u32 field)
 	return field;
 }
 
+/* The socket, for the same reason: never by way of a pointer to the field. */
+static __always_inline struct bpf_sock *socket_of(struct bpf_sock_ops *ctx)
+{
+	asm volatile("" : "+r"(ctx));
+	return ctx->sk;
+}
+
 /* The multiplier of ztunnel_compat/names.py. */
 #define PORT_MULTIPLIER 0x9E3779B97F4A7C15ull
 
@@ -58,6 +65,28 @@ static __always_inline __u64 check_words(__u64 check, const void *from, int word
 	for (int i = 0; i < words; i++)
 		check = (check ^ ((const word64 *)from)[i]) * 0x9E3779B97F4A7C15ull;
 	return check;
+}
+
+/*
+ * One of those who try at once gets what the counter stands for, or none does. Whoever
+ * reads 1 after adding 1 is alone, whatever the order of memory: a counter has one
+ * history. That is all it says: on arm64, what the one before wrote may be seen later.
+ * Atomic operations that return what was there are newer than Linux 5.15 there.
+ */
+static __always_inline int claim(__u32 *counter)
+{
+	__sync_fetch_and_add(counter, 1);
+	asm volatile("" ::: "memory");
+	if (*(volatile word32 *)counter == 1)
+		return 1;
+	__sync_fetch_and_add(counter, -1);
+	return 0;
+}
+
+static __always_inline void unclaim(__u32 *counter)
+{
+	asm volatile("" ::: "memory");
+	__sync_fetch_and_add(counter, -1);
 }
 
 static __always_inline void copy_words(void *to, const void *from, int words)

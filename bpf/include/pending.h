@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * The hand-over from connect() to the SYN. An array of slots costs a tenth of
- * socket storage. A slot is taken only if it is whole (its check word agrees), of
- * this very socket (cookie) and of this very connect (destination, or to the daemon):
- * one that
- * another socket overwrote, or half overwrote on another CPU, is lost, never
- * mistaken.
+ * The hand-over from connect() to the SYN. There are few slots, so that the one that is
+ * next is in the CPU's caches still: a socket keeps its slot for some microseconds. What
+ * is in it is taken only if it is whole (its check word agrees), of this very socket
+ * (cookie) and of this very connect (destination, or to the daemon).
  *
  * With TCP Fast Open, connect() may return long before its SYN leaves with the first
- * data. A slot that somebody still waits for is set aside when another socket needs
- * it: connects whose SYN follows at once never see that.
+ * data, and any thread may be held up in between. So what somebody still waits for is
+ * set aside when another socket needs the slot: connects whose SYN follows at once
+ * hardly ever see that.
  */
 #ifndef TANDEM_PENDING_H
 #define TANDEM_PENDING_H
@@ -17,80 +16,83 @@
 #include "maps.h"
 #include "net.h"
 
-#define PENDING_WORDS (sizeof(struct pending) / 8 - 2)
+#define PENDING_WORDS (__builtin_offsetof(struct pending, check) / 8)
 
-static __always_inline __u64 pending_check(const struct pending *slot)
-{
-	return check_words(0, slot, PENDING_WORDS);
-}
-
-static __always_inline struct pending *pending_slot(__u64 cookie)
+static __always_inline struct pending_slot *pending_slot_of(__u64 cookie)
 {
 	__u32 index = cookie & (MAX_PENDING - 1);
 
 	return pending.lookup(&index);
 }
 
-static __always_inline void pending_put(const struct pending *made)
+/* Whose SYN waits for what is in a slot; 0: nobody's. */
+static __always_inline __u64 pending_waits(const struct pending_slot *slot)
 {
-	struct pending *slot = pending_slot(made->cookie);
-	const word64 *from = (const word64 *)made;
-	__u64 held;
+	__u64 held = *(volatile word64 *)&slot->made.cookie;
 
-	if (!slot)
-		return;
-	held = *(volatile word64 *)&slot->cookie;
-	if (held && held != made->cookie && !slot->taken)
-		waiting.update(&held, slot);
-	slot->taken = 0;
-#pragma unroll
-	for (int i = 0; i < PENDING_WORDS; i++)
-		((volatile word64 *)slot)[i] = from[i];
-	asm volatile("" ::: "memory");
-	slot->check = pending_check(made);
+	return held != *(volatile word64 *)&slot->taken ? held : 0;
 }
 
-/* Whether a slot is of a connect() that became this connection. */
-static __always_inline int pending_fits(const struct pending *slot,
+/* Whoever waits is in the slot or among those set aside at any moment. */
+static __always_inline void pending_put(struct pending *made)
+{
+	struct pending_slot *slot = pending_slot_of(made->cookie);
+	__u64 held;
+
+	made->check = check_words(0, made, PENDING_WORDS);
+	if (slot && claim(&slot->claims)) {
+		held = pending_waits(slot);
+		if (held && held != made->cookie)
+			waiting.update(&held, &slot->made);
+		slot->taken = 0;
+		copy_words(&slot->made, made, PENDING_WORDS + 1);
+		unclaim(&slot->claims);
+		return;
+	}
+	waiting.update(&made->cookie, made);
+}
+
+/* Whether a hand-over is of a connect() that became this connection. */
+static __always_inline int pending_fits(const struct pending *made,
 					const struct flow_key *connection)
 {
-	if (slot->flags & FLOW_TUNNEL)
+	if (made->flags & FLOW_TUNNEL)
 		return connection->destination_port == bpf_htons(TUNNEL_PORT_OUTBOUND) &&
 		       is_loopback(connection->destination);
-	return slot->destination_port == connection->destination_port &&
-	       same_address(slot->destination, connection->destination);
+	return made->destination_port == connection->destination_port &&
+	       same_address(made->destination, connection->destination);
+}
+
+/* Reads what this socket's connect() to this destination left. */
+static __always_inline int pending_read(const struct pending *from, __u64 cookie,
+					const struct flow_key *connection,
+					struct pending *taken)
+{
+	copy_words(taken, from, PENDING_WORDS + 1);
+	return taken->cookie == cookie &&
+	       taken->check == check_words(0, taken, PENDING_WORDS) &&
+	       pending_fits(taken, connection);
 }
 
 /*
- * Whether this socket's connect() to this destination left a slot; takes it. During an
- * upgrade the old and the new sockops program run one after the other for the same
- * SYN, so a slot can be had twice.
+ * Takes it. It stays where it is: during an upgrade the old and the new sockops program
+ * run one after the other for the same SYN.
  */
 static __always_inline int pending_take(__u64 cookie, const struct flow_key *connection,
 					struct pending *taken)
 {
-	struct pending *slot = pending_slot(cookie);
-	int set_aside = 0, taken_before;
+	struct pending_slot *slot = pending_slot_of(cookie);
+	struct pending *aside;
 
 	if (!slot)
 		return 0;
-	if (slot->cookie != cookie) {
-		slot = waiting.lookup(&cookie);
-		if (!slot)
-			return 0;
-		set_aside = 1;
+	if (slot->made.cookie == cookie && slot->taken != cookie &&
+	    pending_read(&slot->made, cookie, connection, taken)) {
+		slot->taken = cookie;
+		return 1;
 	}
-#pragma unroll
-	for (int i = 0; i <= PENDING_WORDS; i++)
-		((word64 *)taken)[i] = ((volatile word64 *)slot)[i];
-	taken_before = slot->taken != 0;
-	if (taken_before)
-		slot->cookie = 0;
-	slot->taken = 1;
-	if (set_aside && taken_before)
-		waiting.delete(&cookie);
-	return taken->cookie == cookie && taken->check == pending_check(taken) &&
-	       pending_fits(taken, connection);
+	aside = waiting.lookup(&cookie);
+	return pending_read(aside ? aside : &slot->made, cookie, connection, taken);
 }
 
 #endif

@@ -38,7 +38,7 @@ from bpf.tables import Table
 from tests.support.netns import Netns
 
 PREFIX = "tandem-test-bpf"
-SMALL = Knobs(pods=64, addresses=256, ports=256, endpoints=4096, flows=4096, pending=4096)
+SMALL = Knobs(pods=64, addresses=256, ports=256, endpoints=4096, flows=4096)
 #: An endpoint that the alias table always keeps.
 KEEP = 0xFFFFFFFF
 CLIENT, SERVER, WAYPOINT, SERVICE = 0xC11E47, 0x5E47E4, 0x3A7901, 0x5E471CE
