@@ -9,6 +9,7 @@ addresses   addresses as the maps hold them
 knobs       sizes of the maps
 codecs      structs and numbers as the maps hold them
 tables      Table: one hash map, pinned in the kernel or in memory
+flows       the connections that the programs know of, in their two maps as one table
 maps        Maps: all of them
 percpu      what the kernel counts and sums up per CPU
 limits      how many events the kernel may make
@@ -21,16 +22,16 @@ compiler    the short-lived child in which BCC runs; compile: who starts it
 objects     what the compiler makes: instructions, and how the maps are to be
 cache       compiled objects on disk, for the next start
 install     objects verified by the kernel, and pinned
-carry       flows carried over to a map of another layout
+carry       flows carried over to maps of another layout
 meta        the record of what is pinned
 links       programs attached to cgroups and namespaces, replaced in one loop
-pairs       the names of connections in the map of sockets
 btf         numbers of the kernel's own structs, from its type information
 bpffs       where pins live; mounts: what is mounted where
 netns       netns cookies, and work inside another network namespace
 probe       what this kernel lacks, by trying
 kernel      bpf(2); elements: the entries of maps by it
 
+slot    a place in an array that many keys share; who is in it is checked
 pin     a map, program or link named in bpffs: outlives the process that made it
 adopt   go on with what is pinned: connections never notice a daemon's restart
 """

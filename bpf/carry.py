@@ -1,10 +1,10 @@
-"""Entries of a map whose layout or size changed, carried to the one in its place.
+"""Flows whose layout or number changed, carried to the maps in place of theirs.
 
 Keys must be the same. Of a value, each field goes to the one of its name and size;
 new fields are zero, as they are for what doesn't apply.
 
-Programs write the old map until the last moment. So everything is copied once; then,
-while new programs write the new map beside the old ones, what came and went
+Programs write the old maps until the last moment. So everything is copied once; then,
+while new programs write the new maps beside the old ones, what came and went
 meanwhile is settled.
 """
 
@@ -12,10 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bpf import elements, kernel
+from bpf.build import Build
+from bpf.errors import MapFullError
+from bpf.flows import RawFlows
+from bpf.layout import FlowRequest
 
 SIZES = {"__u8": 1, "__u16": 2, "__be16": 2, "__u32": 4, "__u64": 8}
 HASH = re.compile(r'BPF_F_TABLE\("hash", struct (\w+), struct (\w+),')
@@ -36,6 +40,16 @@ class Conversion:
         for start, to, count in self.moves:
             new[to : to + count] = old[start : start + count]
         return bytes(new)
+
+
+def between(old: Build, new: Build) -> Conversion | None:
+    """From one build's flows to another's; None if they can't be carried."""
+    before, after = (
+        dict(STRUCT.findall(build.maps.get("flow_slots", ""))) for build in (old, new)
+    )
+    if before.get("flow_slot") != after["flow_slot"]:
+        return None
+    return conversion(old.maps.get("flows", ""), new.maps["flows"])
 
 
 def conversion(old: str, new: str) -> Conversion | None:
@@ -66,7 +80,7 @@ def fields(body: str) -> Iterator[tuple[str, int, int]]:
 
 @dataclass(slots=True)
 class Carrying:
-    """From the map pinned at one path to the one at another; carried: so far."""
+    """From the flows below one directory to those below another; carried: so far."""
 
     old: Path
     new: Path
@@ -78,32 +92,39 @@ class Carrying:
         self.carry(self.entries())
 
     def settle(self) -> None:
-        """Copy what came since, and delete what went.
+        """Copy what came or changed since, and forget what went.
 
         Called while both maps are written. What a new program wrote for a connection
-        of this moment gives way to the copy: the old one took its hand-over.
+        of this moment gives way to the copy: the old one took its hand-over. And the old
+        one has given back what went with a flow that is gone.
         """
         now = self.entries()
-        self.carry({key: value for key, value in now.items() if key not in self.carried})
+        self.carry({key: value for key, value in now.items() if self.carried.get(key) != value})
         # Who is there after the copy was written has it deleted by the new programs.
         now = self.entries()
-        with kernel.pinned(self.new) as fd:
+        with closing(RawFlows(self.new)) as flows:
             for key, value in self.carried.items():
-                if now.get(key) != value:
-                    found = elements.lookup(fd, key, self.convert.size, self.new.name)
-                    if found == value:
-                        elements.delete(fd, key, self.new.name)
+                if key not in now and flows.ask(FlowRequest.GET, key) == value:
+                    flows.ask(FlowRequest.FORGET, key)
 
     def carry(self, found: dict[bytes, bytes]) -> None:
-        """Write converted entries."""
-        with kernel.pinned(self.new) as fd:
+        """Write converted entries. Raises MapFullError."""
+        with closing(RawFlows(self.new)) as flows:
             for key, value in found.items():
-                elements.update(fd, key, value, self.new.name)
+                if flows.ask(FlowRequest.PUT, key, value) is None:
+                    raise MapFullError("flows", flows.max_entries)
         self.carried |= found
 
     def entries(self) -> dict[bytes, bytes]:
-        """The old map's content as the new one holds it."""
-        with kernel.pinned(self.old) as fd:
-            info = kernel.map_info(fd, self.old.name)
-            found = elements.entries(fd, info, self.old.name)
-            return {key: self.convert(value) for key, value in found}
+        """The old flows as the new maps hold them; of one not seen before, all of it."""
+        found = {}
+        with closing(RawFlows(self.old)) as flows:
+            for key, value in flows.entries():
+                converted = self.convert(value)
+                if self.carried.get(key) != converted:
+                    whole = flows.ask(FlowRequest.GET, key)
+                    if whole is None:
+                        continue
+                    converted = self.convert(whole)
+                found[key] = converted
+        return found

@@ -98,10 +98,19 @@ def batch(
 
 
 def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
-    """All entries of a hash map, in batches of whole buckets (which hold a few each).
+    """All entries of a hash map.
 
     Entries written or deleted meanwhile may or may not be seen; all others are
     seen once, which a walk from key to key can't promise.
+    """
+    for keys, values in batches(fd, info, what):
+        yield from zip(split(keys, info.key_size), split(values, info.value_size), strict=True)
+
+
+def batches(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
+    """A map's keys and values, end to end, in batches.
+
+    Those of a hash are of whole buckets (which hold a few each).
     """
     room = min(info.max_entries, 1024)
     # Hashes keep a bucket's number in it, tries a key.
@@ -121,8 +130,4 @@ def entries(fd: int, info: MapInfo, what: str) -> Iterator[tuple[bytes, bytes]]:
             last = True
         start = address(cursor)
         count = BATCH.unpack(attributes)[4]
-        yield from zip(
-            split(keys.raw[: count * info.key_size], info.key_size),
-            split(values.raw[: count * info.value_size], info.value_size),
-            strict=True,
-        )
+        yield keys.raw[: count * info.key_size], values.raw[: count * info.value_size]

@@ -35,6 +35,7 @@ class Command(IntEnum):
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_ATTACH = 8
+    PROG_TEST_RUN = 10
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     BTF_LOAD = 18
@@ -51,6 +52,7 @@ class Command(IntEnum):
 class ProgType(IntEnum):
     """Types of programs."""
 
+    SCHED_CLS = 3
     SOCK_OPS = 13
     SK_MSG = 16
     CGROUP_SOCK = 9
@@ -62,6 +64,7 @@ class ProgType(IntEnum):
 class AttachType(IntEnum):
     """Places a program can be attached at."""
 
+    NONE = 0
     CGROUP_SOCK_OPS = 3
     SK_MSG_VERDICT = 7
     CGROUP_INET4_CONNECT = 10
@@ -279,6 +282,21 @@ def load_program(
         *(0, 0, what.encode()[: NAME_SIZE - 1], 0, attach),
     )
     return bpf(Command.PROG_LOAD, attributes, what)
+
+
+def run_program(program: int, data: bytes, what: str) -> tuple[int, bytes]:
+    """Run an open program of SCHED_CLS on data; what it returns, and its data then.
+
+    data: 14 bytes and more, which the kernel takes for a packet.
+    """
+    before = ctypes.create_string_buffer(data, len(data))
+    after = ctypes.create_string_buffer(len(data))
+    size = len(data)
+    attributes = bytearray(
+        struct.pack("=IIIIQQII", program, 0, size, size, address(before), address(after), 1, 0)
+    )
+    bpf(Command.PROG_TEST_RUN, attributes, what)
+    return int(struct.unpack_from("=4xI", attributes)[0]), after.raw
 
 
 def wait_for_programs() -> None:

@@ -20,7 +20,8 @@ class Knobs:
     endpoints  endpoints of all ports, twice that while a push is swapped in
     guards     addresses of this node's pods
     listeners  ports that enrolled cgroups listen on
-    flows      open connections of this node's pods
+    flows      open connections of this node's pods, besides those in a slot
+    flow_slots  slots for open connections; a power of two
     active     endpoints of services with least connections, while in use
     nameservers  addresses of the cluster's DNS
     sticky     clients and sockets that keep their endpoint; the least used make room
@@ -52,6 +53,7 @@ class Knobs:
     guards: int = 4096
     listeners: int = 4096
     flows: int = 262144
+    flow_slots: int = 16384
     active: int = 65536
     nameservers: int = 64
     sticky: int = 32768
@@ -75,8 +77,9 @@ class Knobs:
             size = getattr(self, field.name)
             if not 0 < size <= 1 << 26:
                 raise LoadError(f"map size {field.name}={size}: must be 1 to {1 << 26}")
-        if self.pending & (self.pending - 1):
-            raise LoadError(f"map size pending={self.pending}: must be a power of two")
+        for name in ("pending", "flow_slots"):
+            if (size := getattr(self, name)) & (size - 1):
+                raise LoadError(f"map size {name}={size}: must be a power of two")
         if self.set_chunks > 64:
             raise LoadError(f"map size set_chunks={self.set_chunks}: must be 1 to 64")
         if self.events & (self.events - 1) or self.events % mmap.PAGESIZE:

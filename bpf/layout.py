@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from bpf.errors import LayoutError
 
 #: Changes when any struct or enum does.
-LAYOUT_HASH = "62776797cf27ad61"
+LAYOUT_HASH = "515cb07783ba2bec"
 
 
 def be16(name: str, value: int) -> bytes:
@@ -964,7 +964,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FlowKey:
-    """flows: struct flow_key -> who made a connection, and what for."""
+    """flow_slots and flows: struct flow_key -> who made a connection, and what for."""
 
     source: bytes = bytes(16)
     destination: bytes = bytes(16)
@@ -1189,6 +1189,19 @@ class Flow:
             values[11],
             values[12],
         )
+
+
+class FlowRequest(IntEnum):
+    """What user space has the program flow_request do with a flow. Its packet: one of
+    these (__u32), padding (__u32), struct flow_key, struct flow. It returns whether
+    it did it. None of that ever changes but the two structs: other versions are
+    asked, too.
+    """
+
+    GET = 1  # the packet's flow is the one found, then
+    PUT = 2  # in place of the one that is there
+    DELETE = 3  # with what goes with it
+    FORGET = 4  # without: it ended elsewhere
 
 
 class PeerQuery(IntEnum):

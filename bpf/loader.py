@@ -15,14 +15,14 @@ every link the program in force and begins anew. So a crash at any step costs no
 
 Maps that user space writes are new together, and whoever does write them calls
 ``commit`` when that is done: until then the old maps serve, unchanged. A map that the
-programs write is new alone.
+programs write is new alone, but for the two that hold flows.
 
-``flows``, on which identity rests, is carried over. Before step 1 its entries are
-copied, and new programs that write it run beside the old ones: a connection of that
-moment is in both maps, so neither old nor new readers miss it. What such a one is for
-(its hand-over) only the old map tells, until the copies are settled; one that is
+The flows, on which identity rests, are carried over. Before step 1 they are copied, and
+new programs that write them run beside the old ones: a connection of that moment is in
+the old maps and in the new, so neither old nor new readers miss it. What such a one is
+for (its hand-over) only the old maps tell, until the copies are settled; one that is
 redirected to a waypoint between that and the end of step 1, some microseconds, may be
-refused. Where the keys of ``flows`` have another layout, nothing can be copied:
+refused. Where the flows' keys have another layout, nothing can be copied:
 connections made before go on, but a peer query that isn't answered from its own
 socket has no answer.
 """
@@ -40,12 +40,20 @@ from pathlib import Path
 from bpf import bpffs, elements, kernel, links, meta
 from bpf.build import Build, build
 from bpf.cache import Cache
-from bpf.carry import Carrying, conversion
+from bpf.carry import Carrying, between
 from bpf.compile import compiler_flags
 from bpf.install import install
 from bpf.knobs import Knobs
 from bpf.links import Targets
-from bpf.sources import CARRIED_BY, CARRIED_MAPS, MAPS, PROGRAMMED_MAPS, PROGRAMS, program_text
+from bpf.sources import (
+    CARRIED_BY,
+    FLOW_MAPS,
+    FLOW_PROGRAM,
+    MAPS,
+    PROGRAMMED_MAPS,
+    PROGRAMS,
+    program_text,
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +93,8 @@ def decide(found: Pinned, wanted: Build) -> Plan:
         for name in MAPS
         if name in found.maps and found.build.maps.get(name) == wanted.maps[name]
     }
+    if not same.issuperset(FLOW_MAPS):
+        same -= set(FLOW_MAPS)
     if not same >= programmed:
         return Plan(Action.REBUILD, frozenset(same - programmed))
     complete = found.programs >= {program.name for program in PROGRAMS}
@@ -105,7 +115,7 @@ class Stage:
         self.targets = targets
         self.action = plan.action
         self.new_maps = frozenset(MAPS) - plan.kept
-        self.carrying: list[Carrying] = []
+        self.carrying: Carrying | None = None
         self.beside: tuple[str, ...] = ()
         self.waiting = False
         self.seconds = 0.0
@@ -134,19 +144,19 @@ class Stage:
             info = kernel.map_info(fd, map_name)
             yield fd, info.value_size if info.key_size == key_size else 0
 
-    def carry_over(self, found: Build, wanted: Build) -> None:
-        """Plan to carry over the content of maps in force that are made anew."""
-        for name in sorted(self.new_maps.intersection(CARRIED_MAPS, found.maps)):
-            old, new = self.pin_dir / "maps" / name, self.pin_dir / "staging" / "maps" / name
-            convert = conversion(found.maps[name], wanted.maps[name])
-            if convert is not None and old.exists():
-                self.carrying.append(Carrying(old, new, convert))
-        self.beside = CARRIED_BY if self.carrying else ()
+    def carry_over(self, found: Pinned, wanted: Build) -> None:
+        """Plan to carry over the flows in force, if their maps are made anew."""
+        readable = found.maps.issuperset(FLOW_MAPS) and FLOW_PROGRAM in found.programs
+        if readable and self.new_maps.issuperset(FLOW_MAPS):
+            convert = between(found.build, wanted)
+            if convert is not None:
+                self.carrying = Carrying(self.pin_dir, self.pin_dir / "staging", convert)
+                self.beside = CARRIED_BY
 
     def copy(self) -> None:
-        """Copy what is carried over; ``commit`` is the shorter for it."""
-        for carrying in self.carrying:
-            carrying.copy()
+        """Copy the flows that are carried over; ``commit`` is the shorter for it."""
+        if self.carrying:
+            self.carrying.copy()
 
     def commit(self) -> None:
         """Put what was staged in force. Raises LinkError; the old is in force then."""
@@ -156,8 +166,7 @@ class Stage:
             if self.carrying:
                 # An old program that began without the new one beside it may still write.
                 kernel.wait_for_programs()
-            for carrying in self.carrying:
-                carrying.settle()
+                self.carrying.settle()
             swap.run()
             swap.pin()
         (self.pin_dir / "retired").mkdir()
@@ -204,7 +213,7 @@ def stage(pin_dir: Path, cgroup: Path | Targets, knobs: Knobs) -> Stage:
         meta.write(pin_dir / "staging" / "meta", wanted)
         staged.waiting = True
         if serving:
-            staged.carry_over(found.build, wanted)
+            staged.carry_over(found, wanted)
         if plan.action is Action.SWAP or not serving:
             staged.copy()
             staged.commit()

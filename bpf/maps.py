@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpf.codecs import U32, U64, Codec, K, V, codec
+from bpf.flows import Flows, PinnedFlows
 from bpf.knobs import Knobs
 from bpf.layout import (
-    ActiveKey,
     Address,
     AddressKey,
     Chunk,
@@ -53,7 +53,6 @@ RANGE_KEY = codec(RangeKey)
 LOCAL_ADDRESS = codec(LocalAddress)
 LISTENER = codec(Listener)
 GUARD = codec(Guard)
-ACTIVE_KEY = codec(ActiveKey)
 STICKY_KEY = codec(StickyKey)
 STICKY = codec(Sticky)
 REPLY_KEY = codec(ReplyKey)
@@ -66,8 +65,6 @@ RANGE_RULES_KEY = codec(RangeRulesKey)
 PORT_RULES_KEY = codec(PortRulesKey)
 RULES = codec(Rules)
 HIT = codec(Hit)
-#: struct accelerated of include/maps.h, which is the kernel's own affair.
-ACCELERATED: Codec[bytes] = Codec(64, bytes, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +81,7 @@ class Maps:
     guards: Table[LocalAddress, Guard]
     listeners: Table[Listener, int]  # the workload that is bound there
     member_guards: Table[int, Guard]  # by workload
-    flows: Table[FlowKey, Flow]
-    active: Table[ActiveKey, int]  # open connections
-    accelerated: Table[FlowKey, bytes]  # user space only deletes
+    flows: Flows
     nameservers: Table[LocalAddress, int]
     sticky: Table[StickyKey, Sticky]
     replies: Table[ReplyKey, Reply]
@@ -117,6 +112,7 @@ class Maps:
                     contextlib.closing(PinnedTable(maps / name, keys, values))
                 )
 
+            flows = opened.enter_context(contextlib.closing(PinnedFlows(view)))
             counters = PinnedCounters(maps / "counters")
             opened.callback(counters.close)
             hits = opened.enter_context(contextlib.closing(PinnedCounts(maps / "hits", HIT)))
@@ -135,9 +131,7 @@ class Maps:
                 guards=table("guards", LOCAL_ADDRESS, GUARD),
                 listeners=table("listeners", LISTENER, U64),
                 member_guards=table("member_guards", U64, GUARD),
-                flows=table("flows", FLOW_KEY, FLOW),
-                active=table("active", ACTIVE_KEY, U64),
-                accelerated=table("accelerated", FLOW_KEY, ACCELERATED),
+                flows=flows,
                 nameservers=table("nameservers", LOCAL_ADDRESS, U32),
                 sticky=table("sticky", STICKY_KEY, STICKY),
                 replies=table("replies", REPLY_KEY, REPLY),
@@ -171,8 +165,6 @@ class Maps:
             listeners=MemoryTable("listeners", sizes.listeners, LISTENER, U64),
             member_guards=MemoryTable("member_guards", sizes.members, U64, GUARD),
             flows=MemoryTable("flows", sizes.flows, FLOW_KEY, FLOW),
-            active=MemoryTable("active", sizes.active, ACTIVE_KEY, U64),
-            accelerated=MemoryTable("accelerated", sizes.accelerated, FLOW_KEY, ACCELERATED),
             nameservers=MemoryTable("nameservers", sizes.nameservers, LOCAL_ADDRESS, U32),
             sticky=MemoryTable("sticky", sizes.sticky, STICKY_KEY, STICKY),
             replies=MemoryTable("replies", sizes.replies, REPLY_KEY, REPLY),

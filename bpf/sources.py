@@ -22,6 +22,7 @@ class Place(Enum):
     HOST = "host"  # the node's own network namespace, while cgroups are enrolled
     PROBE = "probe"  # the cgroup that makes probes, where one is given
     SOCKHASH = "sockhash"  # a map of sockets
+    NOWHERE = "nowhere"  # nothing: user space runs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ PROGRAMS = (
     Program("bind6", ProgType.CGROUP_SOCK, AttachType.CGROUP_INET6_POST_BIND),
     Program("sendmsg4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG),
     Program("sendmsg6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG),
+    Program("flow_request", ProgType.SCHED_CLS, AttachType.NONE, Place.NOWHERE),
 )
 CGROUP_PROGRAMS = tuple(p for p in PROGRAMS if p.place is Place.CGROUP)
 #: What user space writes. These refer to each other, so they are kept or made anew
@@ -83,9 +85,10 @@ PROGRAMMED_MAPS = (
     "hits",
 )
 #: What the programs write, and marks, which belong to sockets: each is kept as long as
-#: its own layout and size are.
+#: its own layout and size are, but for FLOW_MAPS.
 KERNEL_MAPS = (
     "flows",
+    "flow_slots",
     "listeners",
     "active",
     "sticky",
@@ -107,9 +110,10 @@ KERNEL_MAPS = (
     "visits",
 )
 MAPS = (*PROGRAMMED_MAPS, *KERNEL_MAPS)
-#: Whose content is carried over where it is made anew, and the programs that write
-#: them: for a moment old and new ones run beside each other.
-CARRIED_MAPS = ("flows",)
+#: These are kept or made anew together, and then their content is carried over. The
+#: programs that write them: for a moment old and new ones run beside each other.
+FLOW_MAPS = ("flows", "flow_slots")
+FLOW_PROGRAM = "flow_request"
 CARRIED_BY = ("sockops", "probes")
 
 

@@ -26,7 +26,6 @@ from daemon.dns.resolver import Resolver
 from daemon.dns.server import DnsServer
 from daemon.dns.upstream import Upstream, system_servers
 from daemon.dumps import config_dump, tables, tandem_version, used_maps
-from daemon.ended import flow_ended
 from daemon.enroll import Enroller
 from daemon.locality import Vantage
 from daemon.members.api import MembersApi
@@ -183,7 +182,7 @@ async def serve_node(
             *(telemetry.names.on_change, agent.on_change, dns.on_change),
             tunnels.on_change,
         )
-        departed = Departed(maps.flows, tasks, flow_ended(maps))
+        departed = Departed(maps.flows, tasks)
         stack.callback(departed.close)
         enroller = Enroller(
             config.proxy.cluster_id,

@@ -14,8 +14,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from bpf.layout import Flow, FlowFlag, FlowKey
-from bpf.tables import Table
+from bpf.flows import Flows
+from bpf.layout import Flow, FlowFlag
 from daemon.netns_watch import NetnsWatch
 from ztunnel_compat.runtime.tasks import Tasks
 
@@ -23,20 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 class Departed:
-    """Namespaces of pods that are no longer enrolled, by their id in ours.
+    """Namespaces of pods that are no longer enrolled, by their id in ours."""
 
-    released: called with each flow that is deleted, for what goes with it.
-    """
-
-    def __init__(
-        self,
-        flows: Table[FlowKey, Flow],
-        tasks: Tasks,
-        released: Callable[[FlowKey, Flow], None] = lambda _key, _flow: None,
-    ) -> None:
+    def __init__(self, flows: Flows, tasks: Tasks) -> None:
         self.flows = flows
         self.tasks = tasks
-        self.released = released
         self.watch = NetnsWatch(self.ended)
         self.left: dict[int, int] = {}
         self.swept = 0
@@ -81,7 +72,6 @@ class Departed:
             flow = self.flows.get(key)
             if flow is not None and gone(flow) and self.flows.delete(key):
                 swept += 1
-                self.released(key, flow)
         self.swept += swept
         if swept:
             logger.info("deleted %d flows whose ends nobody sees", swept)

@@ -309,7 +309,7 @@ enum verdict {
 	VERDICT_DRY_ALLOWED = 9, /* dry-run policies alone let it pass */
 };
 
-/* flows: struct flow_key -> who made a connection, and what for. */
+/* flow_slots and flows: struct flow_key -> who made a connection, and what for. */
 struct flow_key {
 	__u8 source[16];
 	__u8 destination[16];
@@ -385,6 +385,18 @@ struct flow {
 	__u64 established; /* and when it succeeded, or 0 */
 	__u64 netns;	   /* cookie of the client's namespace */
 	__u64 received;	   /* TCP's count at FIN_WAIT2, for telemetry.h */
+};
+
+/*
+ * What user space has the program flow_request do with a flow. Its packet: one of these
+ * (__u32), padding (__u32), struct flow_key, struct flow. It returns whether it did it.
+ * None of that ever changes but the two structs: other versions are asked, too.
+ */
+enum flow_request {
+	FLOW_REQUEST_GET = 1,	 /* the packet's flow is the one found, then */
+	FLOW_REQUEST_PUT = 2,	 /* in place of the one that is there */
+	FLOW_REQUEST_DELETE = 3, /* with what goes with it */
+	FLOW_REQUEST_FORGET = 4, /* without: it ended elsewhere */
 };
 
 enum peer_query {

@@ -87,7 +87,7 @@ static __always_inline int has_read_all(__u64 sk)
 static __always_inline int accelerate_end(struct bpf_sock_ops *ctx, struct socket_key *at,
 					  struct accelerated *state)
 {
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 	int refused;
 	__u32 seq;
 
@@ -112,7 +112,7 @@ static __always_inline void accelerate_client(struct bpf_sock_ops *ctx,
 {
 	struct accelerated *state, made = {};
 	struct socket_key at = {.pair = *own};
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 
 	if (!sk || may_sleep(as_number(sk)))
 		return;

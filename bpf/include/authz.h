@@ -17,34 +17,25 @@
 /* A connection as the policies see it. */
 struct arrival {
 	struct flow_key *key;
-	struct flow *flow; /* NULL: unauthenticated; its memory may be another's */
-	__u64 identity;	   /* as read when the flow was there */
+	__u64 identity; /* 0: unauthenticated */
 	__u32 flags;
 };
 
-/*
- * Reads the flow of an arriving connection. The memory of an entry that goes may at
- * once be another flow's: it counts only if the entry is the same afterwards.
- */
 static __always_inline void arrival_read(struct arrival *arrival, struct flow_key *key)
 {
-	struct flow *flow = flows.lookup(key);
+	struct flow_slot *slot;
+	struct narrowed *scratch;
+	__u32 only = 0;
 
 	arrival->key = key;
-	arrival->flow = 0;
 	arrival->identity = 0;
 	arrival->flags = 0;
-	if (flow) {
-		__u64 identity = *(volatile __u64 *)&flow->identity;
-		__u16 flags = *(volatile __u16 *)&flow->flags;
-
-		flow = flows.lookup(key);
-		if (!flow || flow->identity != identity || flow->flags != flags)
-			return;
-		arrival->flow = flow;
-		arrival->identity = identity;
-		arrival->flags = flags;
-	}
+	scratch = narrowing.lookup(&only);
+	slot = flow_slot(key);
+	if (!scratch || !slot || !flow_copy(slot, key, &scratch->flow))
+		return;
+	arrival->identity = scratch->flow.identity;
+	arrival->flags = scratch->flow.flags;
 }
 
 static __always_inline void count_hit(__u32 chunk, __u32 rule, enum verdict verdict)
@@ -279,6 +270,7 @@ static __always_inline void judge(const struct arrival *arrival, __u32 policy,
 static __always_inline int may_arrive(struct flow_key *key, const struct guard *guard)
 {
 	struct ruling ruling = {.rule = RULE_INDEX_NONE};
+	struct flow_slot *slot;
 	struct arrival arrival;
 	int known = !guard->flags;
 
@@ -307,7 +299,9 @@ static __always_inline int may_arrive(struct flow_key *key, const struct guard *
 			return 1;
 		count_hit(ruling.chunk, ruling.rule, ruling.verdict);
 	}
-	event_denied(key, arrival.flow, guard, ruling.chunk, ruling.rule, ruling.verdict);
+	slot = flow_slot(key);
+	event_denied(key, slot ? flow_find(slot, key) : 0, guard, ruling.chunk,
+		     ruling.rule, ruling.verdict);
 	return 0;
 }
 

@@ -84,7 +84,7 @@ static __always_inline int caller(struct bpf_sock_addr *ctx, struct pod *who)
 static __always_inline struct pod *caller_of_syn(struct bpf_sock_ops *ctx, __u64 netns)
 {
 	struct pod *pod = pods.lookup(&netns);
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 	__u64 *owner, cgroup;
 
 	if (pod || !enrolled_levels() || !sk)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The flow map: its keys, and who may trust what of it. */
+/* Flows: their keys, where they are, and who may trust what of them. */
 #ifndef TANDEM_FLOWS_H
 #define TANDEM_FLOWS_H
 
@@ -8,6 +8,9 @@
 #include "maps.h"
 #include "net.h"
 #include "pending.h"
+
+#define KEY_WORDS (sizeof(struct flow_key) / 8)
+#define FLOW_WORDS (sizeof(struct flow) / 8)
 
 /*
  * Two network namespaces may hold the same loopback tuple, and two links the same of
@@ -97,8 +100,168 @@ static __always_inline void flow_uncount(const struct flow_key *key,
 		active_close(key->destination, key->destination_port);
 }
 
-/* The only way by which the kernel's side ends a flow; flow: as it was looked up. */
-static __always_inline void flow_close(const struct flow_key *key,
+static __always_inline int same_flow(const struct flow_key *left,
+				     const struct flow_key *right)
+{
+	const word64 *a = (const word64 *)left, *b = (const word64 *)right;
+	__u64 differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < KEY_WORDS; i++)
+		differ |= a[i] ^ b[i];
+	return !differ;
+}
+
+/*
+ * A client's next port is mostly the next but one. So its connections to one server go
+ * round a few slots, which are in the CPU's caches still.
+ */
+#define SLOTS_ROUND 128
+
+static __always_inline struct flow_slot *flow_slot(const struct flow_key *key)
+{
+	__u64 ends = check_words(key->destination_port ^ key->netns, key, 4);
+	__u32 next = bpf_ntohs(key->source_port) / 2 % SLOTS_ROUND;
+	__u32 index = ((ends >> 40) + next) & (MAX_FLOW_SLOTS - 1);
+
+	return flow_slots.lookup(&index);
+}
+
+/* In a check word's low bits; what is above them is flow_check(). */
+#define ENDERS 0xffffull
+
+/* Up to when it began: what doesn't change while a flow lives, and is no other's. */
+#define CHECKED_WORDS (__builtin_offsetof(struct flow, established) / 8)
+
+static __always_inline __u64 flow_check(const struct flow_key *key,
+					const struct flow *flow)
+{
+	__u64 check = check_words(check_words(0, key, KEY_WORDS), flow, CHECKED_WORDS);
+
+	return (check & ~ENDERS) | (ENDERS + 1);
+}
+
+static __always_inline __u64 slot_check(const struct flow_slot *slot)
+{
+	return *(volatile word64 *)&slot->check & ~ENDERS;
+}
+
+static __always_inline int slot_is_of(const struct flow_slot *slot,
+				      const struct flow_key *key)
+{
+	return slot_check(slot) && same_flow(&slot->key, key);
+}
+
+/* A connection's flow. It may end meanwhile, and its memory be another's. */
+static __always_inline struct flow *flow_find(struct flow_slot *slot,
+					      const struct flow_key *key)
+{
+	if (slot_is_of(slot, key))
+		return &slot->flow;
+	return slot->overflowed ? flows.lookup((struct flow_key *)key) : 0;
+}
+
+/* What may be believed of a connection: its flow, all of it the same one's. */
+static __always_inline int flow_copy(struct flow_slot *slot, const struct flow_key *key,
+				     struct flow *copy)
+{
+	struct flow *found;
+
+	if (slot_is_of(slot, key)) {
+		copy_words(copy, &slot->flow, FLOW_WORDS);
+		return slot_check(slot) == flow_check(key, copy);
+	}
+	if (!slot->overflowed)
+		return 0;
+	found = flows.lookup((struct flow_key *)key);
+	if (!found)
+		return 0;
+	copy_words(copy, found, FLOW_WORDS);
+	/* Another's memory by now? Each flow has begun at a moment of its own. */
+	found = flows.lookup((struct flow_key *)key);
+	return found && found->started == copy->started &&
+	       found->identity == copy->identity;
+}
+
+/*
+ * Takes a slot for a flow, unless it is taken. Who left it may be seen to later: so one
+ * adds to the check word, and the other takes away.
+ */
+static __always_inline int slot_take(struct flow_slot *slot, const struct flow_key *key,
+				     const struct flow *made)
+{
+	if (slot->claims || !claim(&slot->claims))
+		return 0;
+	copy_words(&slot->key, key, KEY_WORDS);
+	copy_words(&slot->flow, made, FLOW_WORDS);
+	asm volatile("" ::: "memory");
+	__sync_fetch_and_add(&slot->check, flow_check(key, made));
+	return 1;
+}
+
+#define ENDING_TRIES 8
+
+/*
+ * Gives a slot back that has this flow. Of several who do so at once one gets it done,
+ * or each tries again: the one that finds itself alone, and this flow still there.
+ */
+static __always_inline void slot_leave(struct flow_slot *slot, const struct flow_key *key)
+{
+	__u64 check, now;
+
+#pragma clang loop unroll(disable)
+	for (int tries = 0; tries < ENDING_TRIES; tries++) {
+		check = slot_check(slot);
+		if (!check || !same_flow(&slot->key, key))
+			return;
+		__sync_fetch_and_add(&slot->check, 1);
+		asm volatile("" ::: "memory");
+		now = *(volatile word64 *)&slot->check;
+		if (now == check + 1) {
+			__sync_fetch_and_add(&slot->check, -now);
+			unclaim(&slot->claims);
+			return;
+		}
+		__sync_fetch_and_add(&slot->check, -1);
+	}
+}
+
+/* Where no flow of that tuple is. Returns whether there is room. */
+static __always_inline int flow_add(struct flow_slot *slot, const struct flow_key *key,
+				    const struct flow *made)
+{
+	if (slot_take(slot, key, made))
+		return 1;
+	__sync_fetch_and_add(&slot->overflowed, 1);
+	if (!flows.insert((struct flow_key *)key, (struct flow *)made))
+		return 1;
+	__sync_fetch_and_add(&slot->overflowed, -1);
+	count(COUNTER_FLOW_TABLE_FULL);
+	return 0;
+}
+
+/* From both: what user space writes may meet a connection that begins. */
+static __always_inline void flow_remove(struct flow_slot *slot,
+					const struct flow_key *key)
+{
+	slot_leave(slot, key);
+	if (slot->overflowed && !flows.delete((struct flow_key *)key))
+		__sync_fetch_and_add(&slot->overflowed, -1);
+}
+
+/* In the place of one that may be there. Returns whether there is room. */
+static __always_inline int flow_put(const struct flow_key *key, const struct flow *made)
+{
+	struct flow_slot *slot = flow_slot(key);
+
+	if (!slot)
+		return 0;
+	flow_remove(slot, key);
+	return flow_add(slot, key, made);
+}
+
+/* The only way by which a flow ends; flow: as it was found. */
+static __always_inline void flow_close(struct flow_slot *slot, const struct flow_key *key,
 				       const struct flow *flow)
 {
 	flow_uncount(key, flow);
@@ -108,7 +271,7 @@ static __always_inline void flow_close(const struct flow_key *key,
 		order_pair(&pair);
 		accelerated.delete(&pair);
 	}
-	flows.delete((struct flow_key *)key);
+	flow_remove(slot, key);
 }
 
 /*
@@ -116,9 +279,10 @@ static __always_inline void flow_close(const struct flow_key *key,
  * room. Unless it is another pod's that is still here: it may be open, and its tuple is
  * its own address; whoever else has it is nobody. Returns whether there is room.
  */
-static __always_inline int flow_displace(const struct flow_key *key, __u64 netns)
+static __always_inline int flow_displace(struct flow_slot *slot,
+					 const struct flow_key *key, __u64 netns)
 {
-	struct flow *stale = flows.lookup((struct flow_key *)key);
+	struct flow *stale = flow_find(slot, key);
 	__u64 owner;
 
 	if (!stale)
@@ -128,29 +292,23 @@ static __always_inline int flow_displace(const struct flow_key *key, __u64 netns
 		count(COUNTER_FLOW_IN_THE_WAY);
 		return 0;
 	}
-	flow_close(key, stale);
-	return 1;
+	flow_close(slot, key, stale);
+	return !flow_find(slot, key);
 }
 
 /* Returns whether the flow is there now. */
 static __always_inline int flow_insert(const struct flow_key *key,
 				       const struct flow *made)
 {
-	if (!flows.insert((struct flow_key *)key, (struct flow *)made))
-		return 1;
-	/* One is in the way, or there is no room. */
-	if (!flow_displace(key, made->netns))
-		return 0;
-	if (!flows.insert((struct flow_key *)key, (struct flow *)made))
-		return 1;
-	count(COUNTER_FLOW_TABLE_FULL);
-	return 0;
+	struct flow_slot *slot = flow_slot(key);
+
+	return slot && flow_displace(slot, key, made->netns) && flow_add(slot, key, made);
 }
 
 /* What the daemon said of a socket, of whose connect() no hook left anything. */
 static __always_inline struct mark *mark_of(struct bpf_sock_ops *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 
 	return sk ? marks.sk_storage_get(sk, 0, 0) : 0;
 }

@@ -2,9 +2,9 @@
 /*
  * The maps; who loads them pins each by its name. Sizes come from bpf/knobs.py as MAX_*.
  *
- * Hashes aren't preallocated: a connect costs the same either way, and a node's maps
- * take 34 MB before there is anything in them. An entry goes when user space or the
- * end of a connection removes it, never because another came.
+ * Hashes aren't preallocated: a connect costs the same either way, and memory is taken
+ * for what there is. An entry goes when user space or the end of a connection removes
+ * it, never because another came.
  *
  * sticky, replies and waiting alone are LRUs, and preallocated. UDP has no event that
  * tells its end, and none of them is an authority: what falls out of sticky is chosen
@@ -99,6 +99,20 @@ __attribute__((section("maps/sockhash"))) struct sockets_table_t sockets = {
 	.max_entries = 2 * MAX_ACCELERATED};
 BPF_ANNOTATE_KV_PAIR(sockets, struct socket_key, int);
 
+/*
+ * A place in flow_slots, which a connection's tuple chooses: most flows live and end
+ * there, at a tenth of what a hash takes to make and delete an entry. One whose slot is
+ * taken is in flows instead, and counted here, so that nobody looks there in vain.
+ */
+struct flow_slot {
+	__u32 claims;	  /* who makes it 1 has the slot */
+	__u32 overflowed; /* flows of this slot that are in flows */
+	__u64 check;	  /* flow_check(), 0 without a flow; plus those who end it */
+	struct flow_key key;
+	struct flow flow;
+};
+
+BPF_TABLE("array", __u32, struct flow_slot, flow_slots, MAX_FLOW_SLOTS);
 BPF_TABLE("array", __u32, struct pending_slot, pending, MAX_PENDING);
 BPF_TABLE("array", __u32, __u32, member_levels, 1);
 /*
@@ -120,6 +134,7 @@ struct narrowed {
 	__u64 rules[RULE_INDEX_COUNT / 64];
 	struct range_rules_key range;
 	struct traffic_key where;
+	struct flow flow;
 };
 BPF_TABLE("percpu_array", __u32, struct narrowed, narrowing, 1);
 

@@ -257,7 +257,7 @@ static __always_inline int visit_begin(struct bpf_sock_ops *ctx, const struct po
 		.target = workload_target(pod->workload, key->destination_port),
 		.destination = pod->workload,
 	};
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 	struct local_address client;
 	struct traffic *sums;
 	struct guard *guard;
@@ -281,7 +281,7 @@ static __always_inline int visit_begin(struct bpf_sock_ops *ctx, const struct po
 
 static __always_inline struct visit *visit_of(struct bpf_sock_ops *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
 
 	return sk ? visits.sk_storage_get(sk, 0, 0) : 0;
 }

@@ -11,6 +11,7 @@ static __always_inline int asked_by_tcp(struct bpf_sock_addr *ctx, struct endpoi
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct flow_key key = {};
+	struct flow_slot *slot;
 	struct peer *answer;
 	struct flow *flow;
 
@@ -29,7 +30,8 @@ static __always_inline int asked_by_tcp(struct bpf_sock_addr *ctx, struct endpoi
 	if (!is_translated(&key))
 		return 0;
 	flow_scope(&key, ctx);
-	flow = flows.lookup(&key);
+	slot = flow_slot(&key);
+	flow = slot ? flow_find(slot, &key) : 0;
 	if (!flow || flow->flags & FLOW_TUNNELLED)
 		return 0;
 	copy_address(peer->address, flow->original);

@@ -4,26 +4,31 @@
 #include "../include/socket.h"
 
 /* A waypoint's socket carries its answer; any other server is told from the flow. */
-static __always_inline struct peer *peer_of_server(struct bpf_sockopt *ctx)
+static __always_inline int peer_of_server(struct bpf_sockopt *ctx, struct flow *told)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct flow_key key = {};
+	struct flow_slot *slot;
 	struct peer *answer;
 
 	if (!sk || !is_stream(sk->protocol))
 		return 0;
 	answer = answers.sk_storage_get(sk, 0, 0);
-	if (answer)
-		return answer;
+	if (answer) {
+		copy_words(told, answer, sizeof(*answer) / 8);
+		return 1;
+	}
 	socket_tuple(sk, &key);
 	flow_reverse(&key);
 	flow_scope(&key, ctx);
-	return (struct peer *)flows.lookup(&key);
+	slot = flow_slot(&key);
+	return slot && flow_copy(slot, &key, told);
 }
 
 int getsockopt(struct bpf_sockopt *ctx)
 {
-	struct peer *answer = ctx->optval, *peer;
+	struct peer *answer = ctx->optval;
+	struct flow told;
 
 	if (ctx->level != PEER_QUERY_LEVEL || ctx->optname != PEER_QUERY_OPTION) {
 		/*
@@ -36,10 +41,9 @@ int getsockopt(struct bpf_sockopt *ctx)
 	}
 	if ((void *)(answer + 1) > ctx->optval_end)
 		return 1;
-	peer = peer_of_server(ctx);
-	if (!peer)
+	if (!peer_of_server(ctx, &told))
 		return 1;
-	*answer = *peer;
+	*answer = *(struct peer *)&told;
 	ctx->optlen = sizeof(*answer);
 	/* The verifier wants the answer's length settled before its success. */
 	asm volatile("" ::: "memory");

@@ -39,11 +39,12 @@ static __always_inline int watched(struct bpf_sock_ops *ctx)
  * asked at any time: the answer moves to the socket. key: the client's end as the
  * source, and flow what is known of it.
  */
-static __always_inline void on_accept(struct bpf_sock_ops *ctx,
+static __always_inline void on_accept(struct bpf_sock_ops *ctx, struct flow_slot *slot,
 				      const struct flow_key *key, struct flow *flow,
 				      __u64 netns)
 {
-	struct bpf_sock *sk = ctx->sk;
+	struct bpf_sock *sk = socket_of(ctx);
+	struct flow copy;
 	struct pod *pod;
 
 	if (!flow) {
@@ -55,8 +56,8 @@ static __always_inline void on_accept(struct bpf_sock_ops *ctx,
 			watch_states(ctx);
 		return;
 	}
-	if ((flow->flags & ASKED_FLOWS) && sk)
-		answers.sk_storage_get(sk, (struct peer *)flow,
+	if ((flow->flags & ASKED_FLOWS) && sk && flow_copy(slot, key, &copy))
+		answers.sk_storage_get(sk, (struct peer *)&copy,
 				       BPF_SK_STORAGE_GET_F_CREATE);
 	if (flow->flags & FLOW_ACCELERATE)
 		accelerate_server(ctx, key);
@@ -83,8 +84,9 @@ static __always_inline void on_visit_state(struct bpf_sock_ops *ctx, struct flow
 }
 
 /* The socket of a flow is connected (ACTIVE_ESTABLISHED) or in another state. */
-static __always_inline void on_flow(struct bpf_sock_ops *ctx, const struct flow_key *key,
-				    struct flow *flow, __u32 op, __u32 from, __u32 to)
+static __always_inline void on_flow(struct bpf_sock_ops *ctx, struct flow_slot *slot,
+				    const struct flow_key *key, struct flow *flow,
+				    __u32 op, __u32 from, __u32 to)
 {
 	__u64 sent = 0, received = 0;
 	int counts = accounted(key, flow->flags);
@@ -100,7 +102,7 @@ static __always_inline void on_flow(struct bpf_sock_ops *ctx, const struct flow_
 			accelerate_sums(key, &sent, &received);
 		if (counts)
 			account_close(ctx, key, flow, sums, from, sent, received);
-		flow_close(key, flow);
+		flow_close(slot, key, flow);
 		return;
 	}
 	account_established(flow, sums);
@@ -141,6 +143,7 @@ int sockops(struct bpf_sock_ops *ctx)
 {
 	__u32 op = ctx->op, from = ctx->args[0], to = ctx->args[1];
 	struct flow_key key = {};
+	struct flow_slot *slot;
 	struct flow *flow;
 	__u64 netns;
 
@@ -154,15 +157,18 @@ int sockops(struct bpf_sock_ops *ctx)
 	}
 	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		flow_reverse(&key);
-	flow = flows.lookup(&key);
+	slot = flow_slot(&key);
+	if (!slot)
+		return 1;
+	flow = flow_find(slot, &key);
 	/*
 	 * Another namespace's flow isn't this socket's to end. Nor are probes', which
 	 * are of none: where they are made below this cgroup, their own program does.
 	 */
 	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
-		on_accept(ctx, &key, flow, netns);
+		on_accept(ctx, slot, &key, flow, netns);
 	else if (flow && flow->netns == netns)
-		on_flow(ctx, &key, flow, op, from, to);
+		on_flow(ctx, slot, &key, flow, op, from, to);
 	else if (op == BPF_SOCK_OPS_STATE_CB)
 		on_visit_state(ctx, &key, netns, from, to);
 	return 1;

@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from bpf.addresses import mapped
-from bpf.layout import Flow, FlowFlag, FlowKey, TunnelPort
+from bpf.flows import Flows
+from bpf.layout import FlowFlag, FlowKey, TunnelPort
 from bpf.netns import in_netns
-from bpf.tables import Table
 from daemon.sock_diag import OPEN, SockDiag, Socket, TcpState
 from ztunnel_compat.identity import Identity
 from ztunnel_compat.policy import Policy
 from ztunnel_compat.rbac import Connection, Decision, evaluate
 
-Flows = Table[FlowKey, Flow]
 #: Flows of which no policy is asked here.
 UNJUDGED = FlowFlag.PROBE | FlowFlag.TUNNELLED
 

@@ -15,9 +15,9 @@ from typing import Final
 
 from bpf.addresses import mapped
 from bpf.errors import NetnsError
+from bpf.flows import Flows
 from bpf.layout import Flow, FlowFlag, FlowKey, TrafficKey
 from bpf.netns import in_netns
-from bpf.tables import Table
 from daemon.sock_diag import CONNECTED, SockDiag, Socket
 
 logger = logging.getLogger(__name__)
@@ -50,19 +50,12 @@ class Found:
 class OpenFlows:
     """Asks after the flows of enrolled pods, by the cookies of their netns.
 
-    Everything here blocks, and may be called from any thread. released: called
-    with each flow that was swept, for what goes with it.
+    Everything here blocks, and may be called from any thread.
     """
 
-    def __init__(
-        self,
-        flows: Table[FlowKey, Flow],
-        clock: Callable[[], int] = time.monotonic_ns,
-        released: Callable[[FlowKey, Flow], None] = lambda _key, _flow: None,
-    ) -> None:
+    def __init__(self, flows: Flows, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.flows = flows
         self.clock = clock
-        self.released = released
         self.pods: dict[int, SockDiag] = {}
         self.swept = 0
 
@@ -138,7 +131,6 @@ class OpenFlows:
         for key, flow in stale:
             if self.same(key, flow) and self.flows.delete(key):
                 swept += 1
-                self.released(key, flow)
         self.swept += swept
         if swept:
             logger.info("deleted %d flows that have no socket any more", swept)

@@ -10,7 +10,6 @@ from prometheus_client.core import Metric
 
 from bpf.layout import Counter, TrafficKey
 from bpf.maps import Maps
-from daemon.ended import flow_ended
 from daemon.telemetry import families
 from daemon.telemetry.access_log import Lines
 from daemon.telemetry.collector import Collector
@@ -66,7 +65,7 @@ class Telemetry:
         self.local: set[int] = set(adopted)
         self.left: dict[int, float] = {}
         self.started = self.stopped = 0
-        self.open_flows = OpenFlows(maps.flows, released=flow_ended(maps))
+        self.open_flows = OpenFlows(maps.flows)
         self.ledger = Ledger(self.labels_of)
         self.collector = Collector(
             maps.traffic,

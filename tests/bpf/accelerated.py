@@ -69,6 +69,13 @@ class Accelerated:
             elements.update(fd, self.key, raw, "accelerated")
 
 
+def pair_of(key: FlowKey) -> FlowKey:
+    """A flow's connection by its lower end, as order_pair() names it."""
+    ends = ((key.source, key.source_port), (key.destination, key.destination_port))
+    lower, higher = sorted(ends, key=lambda end: (*struct.unpack("=QQ", end[0]), end[1]))
+    return FlowKey(lower[0], higher[0], lower[1], higher[1], key.netns)
+
+
 def entries(mesh: Engine) -> list[tuple[bytes, bytes]]:
     """All accelerated connections that the engine holds."""
     with kernel.pinned(mesh.place.pin_dir / "maps" / "accelerated") as fd:

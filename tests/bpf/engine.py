@@ -8,13 +8,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 from bpf import bpffs, mounts
 from bpf.addresses import family, mapped
-from bpf.codecs import K, V
+from bpf.codecs import U64, Codec, K, codec
 from bpf.knobs import Knobs
 from bpf.layout import (
+    ActiveKey,
     Address,
     AddressKey,
     AddressKind,
@@ -34,7 +37,7 @@ from bpf.layout import (
 from bpf.links import attach_pod, detach_pod
 from bpf.loader import load, unload
 from bpf.maps import Maps
-from bpf.tables import Table
+from bpf.tables import PinnedTable
 from tests.support.netns import Netns
 
 PREFIX = "tandem-test-bpf"
@@ -74,6 +77,24 @@ class Engine:
     generation: int = 0
     sets: dict[tuple[int, int, int], Port] = field(default_factory=dict)
     attached: set[str] = field(default_factory=set)
+
+    @cached_property
+    def active(self) -> PinnedTable[ActiveKey, int]:
+        """Open connections of endpoints, which the programs alone know of."""
+        return PinnedTable(self.place.pin_dir / "maps" / "active", codec(ActiveKey), U64)
+
+    @cached_property
+    def accelerated(self) -> PinnedTable[FlowKey, bytes]:
+        """What the programs keep of accelerated connections, by pair_of() of the flow."""
+        path = self.place.pin_dir / "maps" / "accelerated"
+        return PinnedTable(path, codec(FlowKey), Codec(64, bytes, bytes))
+
+    def close(self) -> None:
+        """Close the maps; what they hold stays."""
+        self.maps.close()
+        for name in ("active", "accelerated"):
+            if name in self.__dict__:
+                getattr(self, name).close()
 
     def enroll(
         self,
@@ -168,8 +189,8 @@ class Engine:
         empty(maps.listeners)
         empty(maps.member_guards)
         empty(maps.flows)
-        empty(maps.active)
-        empty(maps.accelerated)
+        empty(self.active)
+        empty(self.accelerated)
         empty(maps.nameservers)
         empty(maps.sticky)
         empty(maps.replies)
@@ -221,7 +242,19 @@ def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
     return table
 
 
-def empty(table: Table[K, V]) -> None:
+class Emptied(Protocol[K]):
+    """What has entries that can be deleted."""
+
+    def items(self) -> Iterator[tuple[K, Any]]:
+        """All entries."""
+        ...
+
+    def delete(self, key: K) -> bool:
+        """Remove one."""
+        ...
+
+
+def empty(table: Emptied[K]) -> None:
     """Delete every entry."""
     for key, _value in list(table.items()):
         table.delete(key)
@@ -277,12 +310,12 @@ def engine(name: str, knobs: Knobs = SMALL) -> Iterator[Engine]:
     """A loaded engine, with this process in its cgroup."""
     with place(name) as where:
         load(where.pin_dir, where.cgroup, knobs)
-        maps = Maps.open(where.pin_dir)
+        made = Engine(where, Maps.open(where.pin_dir))
         try:
             with where.joined():
-                yield Engine(where, maps)
+                yield made
         finally:
-            maps.close()
+            made.close()
 
 
 def removed(cgroup: Path) -> bool:

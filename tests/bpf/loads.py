@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
 from dataclasses import replace
 
-from bpf import elements, kernel
+from bpf.flows import RawFlows
 from bpf.kernel import link_info, pinned, program_id
 from bpf.layout import Flow, Pod
 from bpf.loader import Stage
@@ -91,7 +92,6 @@ def whole(where: Place) -> None:
 
 
 def entries(where: Place, view: str = ".") -> list[bytes]:
-    """The values of the flow map, whatever its layout."""
-    with pinned(where.pin_dir / view / "maps" / "flows") as fd:
-        info = kernel.map_info(fd, "flows")
-        return [value for _, value in elements.entries(fd, info, "flows")]
+    """All flows, whatever their layout."""
+    with closing(RawFlows(where.pin_dir / view)) as flows:
+        return [value for _, value in flows.entries()]

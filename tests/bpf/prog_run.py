@@ -6,9 +6,7 @@ import ctypes
 import os
 import socket
 import struct
-from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 from bpf import kernel
 from bpf.addresses import V4_MAPPED
@@ -17,14 +15,6 @@ from bpf.addresses import V4_MAPPED
 CONTEXT = struct.Struct("=QII4s16s2s2x4s16sI8x")
 #: prog_fd, retval, four words of data, repeat, duration, context's sizes and places.
 ATTRIBUTES = struct.Struct("=IIIIQQIIIIQQIII4x")
-
-
-class TestCommand(IntEnum):
-    """The command of bpf(2) that only tests need."""
-
-    __test__ = False
-
-    PROG_TEST_RUN = 10
 
 
 class LookupProgram:
@@ -56,8 +46,7 @@ class LookupProgram:
                 *(len(packet), 0, kernel.address(holder), 0, 0, 0, 0),
             )
         )
-        command: Any = TestCommand.PROG_TEST_RUN
-        kernel.bpf(command, attributes, "sk_lookup")
+        kernel.bpf(kernel.Command.PROG_TEST_RUN, attributes, "sk_lookup")
         values = ATTRIBUTES.unpack(attributes)
         return values[1] == 1, values[7]
 

@@ -30,8 +30,14 @@ from bpf.layout import (
 )
 from bpf.loader import Action, load, unload
 from bpf.maps import Maps
-from bpf.pairs import lower_first
-from tests.bpf.accelerated import PORT, Accelerated, accelerate, connection, entries
+from tests.bpf.accelerated import (
+    PORT,
+    Accelerated,
+    accelerate,
+    connection,
+    entries,
+    pair_of,
+)
 from tests.bpf.engine import (
     CLIENT,
     KEEP,
@@ -107,16 +113,17 @@ def test_the_entry_goes_with_the_client(mesh: Engine, pair: Accelerated) -> None
     eventually(lambda: entries(mesh) == [])
 
 
-def test_user_space_knows_the_entrys_name(
+def test_the_entry_goes_with_a_flow_that_user_space_ends(
     mesh: Engine, client: Netns, server: Netns, family: int
 ) -> None:
     """Whichever end is the lower one."""
     for one, other in ((client, server), (server, client)):
         accelerate(mesh, one, other)
-        with connection(mesh, one, other, family) as pair:
+        with connection(mesh, one, other, family):
             [(key, _flow)] = mesh.maps.flows.items()
-            assert mesh.maps.accelerated.get(lower_first(key)) is not None
-            pair.client.close()
+            assert [name for name, _ in entries(mesh)] == [pair_of(key).pack()]
+            assert mesh.maps.flows.delete(key)
+            assert entries(mesh) == []
         mesh.clear()
 
 
@@ -130,7 +137,7 @@ def test_the_entry_goes_with_a_flow_that_makes_room(
         key = FlowKey(packed(client.v4), packed(server.v4), s.getsockname()[1], PORT)
         missed = Flow(CLIENT, flags=FlowFlag.ACCELERATE, netns=client.cookie)
         mesh.maps.flows.put(key, missed)
-        mesh.maps.accelerated.put(lower_first(key), bytes(64))
+        mesh.accelerated.put(pair_of(key), bytes(64))
         s.connect((server.v4, PORT))
         flow = mesh.maps.flows.get(key)
         assert flow is not None

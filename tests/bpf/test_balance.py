@@ -178,7 +178,7 @@ def test_the_less_busy_of_two_is_chosen(
 ) -> None:
     mesh.enroll(client)
     least(mesh, server, weights)
-    mesh.maps.active.put(place_of(server, PORTS[0]), 1000)
+    mesh.active.put(place_of(server, PORTS[0]), 1000)
     seen = Tally(call(mesh, client) for _ in range(60))
     # Eight draws of the busy one in a row: once in 256 choices, or in 2.3.
     assert seen[PORTS[1]] > (50 if not weights else 10)
@@ -196,11 +196,11 @@ def test_open_connections_are_counted_and_given_back(
             s = stack.enter_context(client.open_socket())
             s.connect((VIP, 80))
             where[landed(mesh, s)] += 1
-        counted = {key.port: open_ for key, open_ in mesh.maps.active.items()}
+        counted = {key.port: open_ for key, open_ in mesh.active.items()}
         assert counted == dict(where)
         assert abs(where[PORTS[0]] - where[PORTS[1]]) <= 4
         assert all(f.flags & FlowFlag.COUNTED for _, f in mesh.maps.flows.items())
-    eventually(lambda: not list(mesh.maps.active.items()))
+    eventually(lambda: not list(mesh.active.items()))
 
 
 def test_a_connection_that_fails_is_given_back(
@@ -210,7 +210,7 @@ def test_a_connection_that_fails_is_given_back(
     least(mesh, server)
     with client.open_socket() as s:
         assert s.connect_ex((VIP, 80)) == errno.ECONNREFUSED
-    eventually(lambda: not list(mesh.maps.active.items()))
+    eventually(lambda: not list(mesh.active.items()))
 
 
 @pytest.mark.usefixtures("listeners")
@@ -223,34 +223,35 @@ def test_a_flow_that_is_replaced_is_given_back(
     mesh.port(80, endpoints(server, PORTS[:1]))
     key = FlowKey(packed(client.v4), packed(server.v4), 33333, PORTS[0])
     mesh.maps.flows.put(key, Flow(source=CLIENT, flags=FlowFlag.COUNTED))
-    mesh.maps.active.put(place_of(server, PORTS[0]), 1)
+    mesh.active.put(place_of(server, PORTS[0]), 1)
     with client.open_socket() as s:
         s.bind((client.v4, 33333))
         s.connect((VIP, 80))
-        assert mesh.maps.active.get(place_of(server, PORTS[0])) == 1
+        assert mesh.active.get(place_of(server, PORTS[0])) == 1
         flow = mesh.maps.flows.get(key)
         assert flow is not None
         assert flow.target != 0
-    eventually(lambda: not list(mesh.maps.active.items()))
+    eventually(lambda: not list(mesh.active.items()))
 
 
 @pytest.mark.usefixtures("listeners")
 def test_without_room_connections_are_not_counted(client: Netns, server: Netns) -> None:
     """No room in active: a flow that isn't counted; none for the flow: no count."""
-    sizes = Knobs(pods=8, addresses=8, ports=8, endpoints=64, flows=2, active=1, pending=8)
+    small = {"flows": 1, "flow_slots": 1, "active": 1}
+    sizes = Knobs(pods=8, addresses=8, ports=8, endpoints=64, pending=8, **small)
     with engine("uncounted", sizes) as mesh, contextlib.ExitStack() as stack:
         mesh.enroll(client)
         least(mesh, server)
-        mesh.maps.active.put(place_of(server, 1), 7)
+        mesh.active.put(place_of(server, 1), 7)
         for _ in range(2):
             stack.enter_context(client.open_socket()).connect((VIP, 80))
         assert [flow.flags & FlowFlag.COUNTED for _, flow in mesh.maps.flows.items()] == [0, 0]
-        assert list(mesh.maps.active.items()) == [(place_of(server, 1), 7)]
-        mesh.maps.active.delete(place_of(server, 1))
+        assert list(mesh.active.items()) == [(place_of(server, 1), 7)]
+        mesh.active.delete(place_of(server, 1))
         with mesh.counts() as counts:
             stack.enter_context(client.open_socket()).connect((VIP, 80))
         assert counts[Counter.FLOW_TABLE_FULL] == 1
-        assert list(mesh.maps.active.items()) == []
+        assert list(mesh.active.items()) == []
 
 
 @pytest.mark.usefixtures("listeners")
@@ -260,4 +261,4 @@ def test_other_services_are_not_counted(mesh: Engine, client: Netns, server: Net
     mesh.port(80, endpoints(server))
     with client.open_socket() as s:
         s.connect((VIP, 80))
-        assert list(mesh.maps.active.items()) == []
+        assert list(mesh.active.items()) == []

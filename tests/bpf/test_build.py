@@ -33,7 +33,7 @@ def with_field(struct: str) -> str:
         ("address", {"addresses", "ranges"}),
         ("address_key", {"addresses"}),
         ("guard", {"guards", "member_guards"}),
-        ("flow", {"flows"}),
+        ("flow", {"flows", "flow_slots", "narrowing"}),
         ("peer", {"answers"}),
         ("pending", {"pending", "waiting"}),
         ("resolution", set()),  # no map's

@@ -8,20 +8,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import random
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from bpf.layout import Counter, Pod
+from bpf import elements, kernel
+from bpf.codecs import codec
+from bpf.errors import MapFullError
+from bpf.flows import HEADER
+from bpf.knobs import Knobs
+from bpf.layout import ActiveKey, Counter, Flow, FlowFlag, FlowKey, Pod
 from bpf.netns import in_netns
+from bpf.tables import PinnedTable
 from tests.bpf.engine import (
     CLIENT,
     SERVER,
     SERVICE,
     WAYPOINT,
     Engine,
+    empty,
+    engine,
     eventually,
     packed,
     peer,
@@ -33,6 +45,7 @@ from ztunnel_compat.names import target_hash
 PORT, IDENTITY_PORT, OTHER = 8080, 15088, 0x07E4
 VIPS: dict[int, str] = {socket.AF_INET: "10.96.1.1", socket.AF_INET6: "fd00:96::1"}
 DIRECT: dict[int, str] = {socket.AF_INET: "10.96.1.2", socket.AF_INET6: "fd00:96::2"}
+KEYS, VALUES = codec(FlowKey), codec(Flow)
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 #: A kernel's own SYN never leaves; a forged one does.
 UNANSWERED = (
@@ -437,3 +450,161 @@ def test_a_client_that_is_gone_before_accept_was_who_it_was(
             else:
                 told = peer(accepted)
                 assert (told.source, told.target) == (CLIENT, target_hash(SERVICE, 80))
+
+
+def tuple_of(port: int, source_port: int) -> FlowKey:
+    """A connection that no socket has."""
+    return FlowKey(packed("192.0.2.1"), packed("192.0.2.2"), source_port, port)
+
+
+#: One slot, which every flow but one finds taken.
+CROWDED = Knobs(pods=8, addresses=8, ports=8, endpoints=64, pending=8, flows=64, flow_slots=1)
+
+
+@pytest.fixture(params=[1, 4096], ids=["one-slot", "many-slots"])
+def slots(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Engines whose flows share a slot and the hash, or have slots of their own."""
+    with engine("slots", replace(CROWDED, flow_slots=request.param)) as made:
+        yield made
+
+
+def test_user_space_writes_reads_and_ends_flows_wherever_they_are(slots: Engine) -> None:
+    flows = slots.maps.flows
+    made = {tuple_of(80, port): Flow(source=port, started=port) for port in range(1, 20)}
+    for key, flow in made.items():
+        flows.put(key, flow)
+    assert dict(flows.items()) == made
+    for key, flow in made.items():
+        assert flows.get(key) == flow
+        changed = replace(flow, identity=7)
+        flows.put(key, changed)
+        assert flows.get(key) == changed
+        assert flows.delete(key)
+        assert not flows.delete(key)
+        assert flows.get(key) is None
+        flows.put(key, flow)
+    assert dict(flows.items()) == made
+    empty(flows)
+    assert list(flows.items()) == []
+
+
+def test_a_slot_is_free_again_and_what_overflowed_is_still_found() -> None:
+    """The first to end leaves the slot to the next, the hash keeps what it has."""
+    with engine("slots", CROWDED) as mesh:
+        flows = mesh.maps.flows
+        first, second, third = (tuple_of(80, port) for port in (1, 2, 3))
+        flows.put(first, Flow(source=1))
+        flows.put(second, Flow(source=2))
+        assert flows.delete(first)
+        flows.put(third, Flow(source=3))
+        assert where(mesh, third) == "slot"
+        assert where(mesh, second) == "hash"
+        flows.put(second, Flow(source=4))
+        assert {flow.source for _, flow in flows.items()} == {3, 4}
+        assert flows.delete(second)
+        assert flows.delete(third)
+        assert slots_in_use(mesh) == 0
+
+
+def test_flows_that_find_no_room_are_said_and_leave_no_trace() -> None:
+    with engine("slots", replace(CROWDED, flows=2)) as mesh:
+        flows = mesh.maps.flows
+        assert flows.max_entries == 3
+        for port in range(3):
+            flows.put(tuple_of(80, port), Flow(source=port))
+        with pytest.raises(MapFullError, match="map flows is full"):
+            flows.put(tuple_of(80, 3), Flow(source=3))
+        assert flows.get(tuple_of(80, 3)) is None
+        empty(flows)
+        assert slots_in_use(mesh) == 0
+
+
+def test_a_flow_that_user_space_ends_gives_back_its_count(mesh: Engine) -> None:
+    flows, key = mesh.maps.flows, tuple_of(80, 1)
+    endpoint, far = ActiveKey(key.destination, 80), ActiveKey(packed("192.0.2.9"), 15008)
+    counted, tunnelled = FlowFlag.COUNTED, FlowFlag.COUNTED | FlowFlag.TUNNEL
+    mesh.active.put(endpoint, 2)
+    mesh.active.put(far, 2)
+    for flags in (FlowFlag.SERVICE, counted, counted, counted, tunnelled):
+        flows.put(key, Flow(flags=flags, far=far.address, far_port=far.port))
+        assert flows.delete(key)
+    assert dict(mesh.active.items()) == {far: 1}
+
+
+def test_connections_that_share_a_slot_keep_their_own_flows(
+    client: Netns, server: Netns
+) -> None:
+    """Open and closed in every order, with one slot for all."""
+    order = random.Random(4)
+    with engine("slots", CROWDED) as mesh, contextlib.ExitStack() as stack:
+        mesh.enroll(client)
+        mesh.enroll(server, SERVER)
+        mesh.workload(server.v4)
+        listener = stack.enter_context(server.listen(server.v4, PORT, 64))
+        opened: list[tuple[socket.socket, socket.socket]] = []
+        for _ in range(400):
+            if len(opened) < 2 or (len(opened) < 40 and order.random() < 0.5):
+                s = stack.enter_context(client.open_socket())
+                s.connect((server.v4, PORT))
+                opened.append((s, stack.enter_context(listener.accept()[0])))
+            else:
+                s, accepted = opened.pop(order.randrange(len(opened)))
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+                s.close()
+                accepted.close()
+            ports = {key.source_port for key, _ in mesh.maps.flows.items()}
+            assert ports == {s.getsockname()[1] for s, _ in opened}
+        for _, accepted in opened:
+            assert source_of(accepted) == CLIENT
+        for s, _ in opened:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            s.close()
+        eventually(lambda: slots_in_use(mesh) == 0 and not list(mesh.maps.flows.items()))
+
+
+#: Connects again and again, and is reset each time.
+STORM = """
+import socket, sys
+for _ in range(int(sys.argv[2])):
+    with socket.create_connection((sys.argv[1], 8080), 5) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1\\0\\0\\0\\0\\0\\0\\0")
+"""
+
+
+def test_a_slot_that_every_cpu_wants_is_nobodys_twice(client: Netns, server: Netns) -> None:
+    """Several processes at once; afterwards neither a flow nor a count is left over."""
+    with engine("slots", CROWDED) as mesh, contextlib.ExitStack() as stack:
+        mesh.enroll(client)
+        mesh.workload(server.v4)
+        listener = stack.enter_context(server.listen(server.v4, PORT, 1024))
+        command = ["/usr/bin/python3", "-c", STORM, server.v4, "300"]
+        with mesh.counts() as counts:
+            running = [stack.enter_context(client.popen(command)) for _ in range(4)]
+            seen = 0
+            while any(one.poll() is None for one in running) or ready(listener):
+                if ready(listener):
+                    listener.accept()[0].close()
+                    seen += 1
+            assert [one.returncode for one in running] == [0] * 4
+        assert seen == 1200
+        assert Counter.FLOW_TABLE_FULL not in counts
+        eventually(lambda: slots_in_use(mesh) == 0 and not list(mesh.maps.flows.items()))
+
+
+def ready(listener: socket.socket) -> bool:
+    """Whether a connection waits to be accepted, or comes within a moment."""
+    return bool(select.select([listener], [], [], 0.05)[0])
+
+
+def where(mesh: Engine, key: FlowKey) -> str:
+    """Which of the two maps a flow is in."""
+    with closing(PinnedTable(mesh.place.pin_dir / "maps" / "flows", KEYS, VALUES)) as table:
+        return "slot" if table.get(key) is None else "hash"
+
+
+def slots_in_use(mesh: Engine) -> int:
+    """Slots that aren't as new: claimed, checked, or overflowed."""
+    with kernel.pinned(mesh.place.pin_dir / "maps" / "flow_slots") as fd:
+        info = kernel.map_info(fd, "flow_slots")
+        slots = [slot for _, slot in elements.entries(fd, info, "flow_slots")]
+    return sum(any(slot[:HEADER]) for slot in slots)

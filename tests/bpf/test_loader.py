@@ -23,7 +23,7 @@ from bpf.layout import Counter, Pod
 from bpf.links import Targets, attached_pods
 from bpf.loader import Action, Pinned, Stage, decide, load, stage, unload
 from bpf.maps import Maps
-from bpf.sources import MAPS, PROGRAMMED_MAPS, PROGRAMS
+from bpf.sources import FLOW_MAPS, MAPS, PROGRAMMED_MAPS, PROGRAMS
 from tests.bpf.engine import SMALL, Engine, Place, eventually, peer, place
 from tests.bpf.loads import (
     CGROUP_PROGRAMS,
@@ -43,7 +43,6 @@ WANTED = Build(programs="p", maps=dict.fromkeys(MAPS, "m"))
 OTHERS = replace(WANTED, programs="q")
 ALL_MAPS = frozenset(MAPS)
 PROGRAMMED = frozenset(PROGRAMMED_MAPS)
-BOTH = PROGRAMMED | {"flows"}
 ALL_PROGRAMS = frozenset(program.name for program in PROGRAMS)
 
 
@@ -82,18 +81,19 @@ def another_program(monkeypatch: pytest.MonkeyPatch, addition: str) -> None:
             Action.SWAP,
             set(),
         ),
-        (Pinned(WANTED, ALL_MAPS - {"flows"}, ALL_PROGRAMS), Action.SWAP, {"flows"}),
+        (Pinned(WANTED, ALL_MAPS - {"flows"}, ALL_PROGRAMS), Action.SWAP, set(FLOW_MAPS)),
+        (Pinned(but("flow_slots"), ALL_MAPS, ALL_PROGRAMS), Action.SWAP, set(FLOW_MAPS)),
         (
             Pinned(but("flows", "answers"), ALL_MAPS, ALL_PROGRAMS),
             Action.SWAP,
-            {"flows", "answers"},
+            {*FLOW_MAPS, "answers"},
         ),
         (Pinned(but("ports"), ALL_MAPS, ALL_PROGRAMS), Action.REBUILD, PROGRAMMED),
         (Pinned(WANTED, ALL_MAPS - {"pods"}, ALL_PROGRAMS), Action.REBUILD, PROGRAMMED),
         (
             Pinned(but("guards", "flows"), ALL_MAPS, ALL_PROGRAMS),
             Action.REBUILD,
-            PROGRAMMED | {"flows"},
+            PROGRAMMED | set(FLOW_MAPS),
         ),
         (Pinned(Build(), ALL_MAPS, ALL_PROGRAMS), Action.REBUILD, ALL_MAPS),
         (Pinned(Build(), frozenset(), frozenset()), Action.REBUILD, ALL_MAPS),

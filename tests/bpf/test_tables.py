@@ -9,7 +9,7 @@ from bpf.errors import LayoutError, MapFullError
 from bpf.layout import Address, Endpoint, EndpointKey, Pod, RangeBits, RangeKey
 from bpf.maps import POD, PORT_KEY, Maps
 from bpf.tables import PinnedTable
-from tests.bpf.engine import SMALL, Engine, packed
+from tests.bpf.engine import Engine, packed
 
 
 def test_an_absent_entry_is_none(maps: Maps) -> None:
@@ -76,7 +76,7 @@ def test_a_cookie_that_does_not_fit_is_refused(maps: Maps) -> None:
 
 
 def test_names_and_sizes_are_the_knobs(maps: Maps) -> None:
-    assert (maps.flows.name, maps.flows.max_entries) == ("flows", SMALL.flows)
+    assert (maps.endpoints.name, maps.endpoints.max_entries) == ("endpoints", 4096)
     assert (maps.addresses.name, maps.addresses.max_entries) == ("addresses", 256)
 
 

@@ -258,8 +258,8 @@ def test_least_connections_are_counted_where_they_lead(
     mesh.port(80, [far], workload=SERVER, flags=TUNNEL)
     with client.open_socket(family) as s:
         s.connect((VIPS[family], 80))
-        assert dict(mesh.maps.active.items()) == {ActiveKey(packed(far[0]), PORT): 1}
-    eventually(lambda: not list(mesh.maps.active.items()))
+        assert dict(mesh.active.items()) == {ActiveKey(packed(far[0]), PORT): 1}
+    eventually(lambda: not list(mesh.active.items()))
 
 
 MEMBER = 0x3E3BE4

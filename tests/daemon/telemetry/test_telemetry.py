@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bpf.layout import Counter, Flow, FlowFlag, FlowKey, Traffic
+from bpf.layout import Counter, Traffic
 from bpf.maps import Maps
 from bpf.percpu import MemorySums
 from daemon.telemetry import families
@@ -121,13 +121,3 @@ async def test_adopted_pods_are_local_from_the_beginning() -> None:
     told = await node.scrape()
     opened = "istio_tcp_connections_opened_total"
     assert told[opened, "destination", "-", "kernel_verified"] == 1
-
-
-def test_what_a_swept_flow_leaves_is_swept_too() -> None:
-    node = Node()
-    key = FlowKey(bytes(15) + b"\1", bytes(15) + b"\2", 40000, 80)
-    gone = Flow(flags=FlowFlag.ACCELERATE)
-    node.maps.flows.put(key, gone)
-    node.maps.accelerated.put(key, bytes(64))
-    assert node.telemetry.open_flows.sweep([(key, gone)]) == 1
-    assert list(node.maps.accelerated.items()) == []
