@@ -36,11 +36,12 @@ def checks(*kinds: str) -> str:
     )
 
 
-def verdicts(mesh: MeshHandle) -> list[list[bool]]:
-    """What each check says of each endpoint of the web."""
+def verdicts(mesh: MeshHandle) -> list[list[bool | None]]:
+    """What each check says of each endpoint of the web; None: nothing yet."""
     clusters = json.loads(mesh.tandem("dump", "waypoint"))["clusters"]
     (name,) = (each for each in clusters if each.endswith(f"|80||web.{NS}.svc.cluster.local"))
-    return sorted(each["checks"] for each in clusters[name]["endpoints"].values())
+    endpoints = clusters[name]["endpoints"].values()
+    return sorted((each["checks"] for each in endpoints), key=str)
 
 
 def statuses(mesh: MeshHandle) -> set[str]:
