@@ -9,6 +9,7 @@ import io
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TextIO
 
 from ztunnel_compat.runtime.log_handler import PatientHandler
@@ -36,8 +37,14 @@ CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))
 
 def stamp(seconds: float) -> str:
     """A moment as every line begins with it: UTC with microseconds."""
-    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    return f"{moment.removesuffix('+00:00')}Z"
+    whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{second_text(whole)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=64)
+def second_text(seconds: int) -> str:
+    """A whole second, which many lines have in common."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class LineFormatter(logging.Formatter):

@@ -86,6 +86,18 @@ def test_a_flood_of_connections_leaves_room_for_denials() -> None:
     assert log.task.suppressed() == {"closed": 90, "failed": 0, "denied": 0}
 
 
+def test_no_line_is_made_that_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of a flood costs its readers as many lines as are written, and one."""
+    log, made = Log(rate=10), []
+    lines_of = log.task.lines.of
+    monkeypatch.setattr(log.task.lines, "of", lambda e: made.append(e) or lines_of(e))
+    log.put(event(), SLICE)
+    log.task.turn()
+    assert len(log.lines) == 10
+    assert len(made) == 11
+    assert log.task.suppressed()["closed"] == SLICE - 10
+
+
 def test_what_the_kernel_suppressed_counts_too() -> None:
     log = Log()
     log.limits.counts[EventClass.CLOSED] = 7
