@@ -101,8 +101,8 @@ BPF_ANNOTATE_KV_PAIR(sockets, struct socket_key, int);
 
 /*
  * A place in flow_slots, which a connection's tuple chooses: most flows live and end
- * there, at a tenth of what a hash takes to make and delete an entry. One whose slot is
- * taken is in flows instead, and counted here, so that nobody looks there in vain.
+ * there, at a fraction of what a hash takes to make and delete an entry. One whose slot
+ * is taken is in flows instead, and counted here, so that nobody looks there in vain.
  */
 struct flow_slot {
 	__u32 claims;	  /* who makes it 1 has the slot */
