@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import struct
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -28,6 +30,12 @@ REJECTED: Final = "connection closed due to policy rejection:"
 NOT_ALLOWED: Final = f"{REJECTED} allow policies exist, but none allowed"
 DENIALS: Final = (EventKind.DENIED, EventKind.DRY_RUN)
 
+#: Where struct event has the client's port, and the times and bytes: started,
+#: established, ended, sent, received.
+PORT_AT: Final = 88
+TIMES_AT: Final = 96
+TIMES: Final = struct.Struct("=QQQQQ")
+
 #: The policy that denied, ``namespace/name``, by chunk and rule.
 Resolver = Callable[[int, int], str]
 
@@ -37,6 +45,30 @@ def denied_by(policy: str) -> str:
     return f"{REJECTED} explicitly denied by: {policy}"
 
 
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """What lines of connections share that differ in port, times and bytes alone.
+
+    before, after: around the client's port; outbound, inbound: which ends are here.
+    """
+
+    before: str
+    after: str
+    outbound: bool
+    inbound: bool
+
+    def lines(self, port: int, lasted: int, sent: int, received: int) -> list[tuple[str, str]]:
+        """The lines of one of them; lasted: nanoseconds."""
+        ends = f"{self.before}{port}{self.after}"
+        duration = f' duration="{lasted // 1_000_000}ms"'
+        told = []
+        if self.outbound:
+            told.append(("info", f"{ends}{counts('outbound', sent, received)}{duration}"))
+        if self.inbound:
+            told.append(("info", f"{ends}{counts('inbound', received, sent)}{duration}"))
+        return told
+
+
 class Lines:
     """Writes events as lines; local: hashes of this node's enrolled pods."""
 
@@ -44,38 +76,64 @@ class Lines:
         self.names = names
         self.local = local
         self.policy = policy
-        #: What ``ends`` said last; most events have many like them.
-        self.known: dict[tuple[int, int, int, int], tuple[str, str]] = {}
+        #: By what they share of an event; most events have many like them.
+        self.known: dict[bytes, Alike] = {}
 
     def forget(self) -> None:
         """Ask for names again from now on: they may have changed."""
         self.known.clear()
 
+    def read(self, record: bytes) -> tuple[int, list[tuple[str, str]]]:
+        """When an event was, in the kernel's nanoseconds, and its lines."""
+        shared = record[:PORT_AT] + record[PORT_AT + 2 : TIMES_AT]
+        alike = self.known.get(shared)
+        if alike is None:
+            event = Event.unpack(record)
+            if event.kind != EventKind.CLOSED:
+                return event.ended, self.of(event)
+            alike = self.known[shared] = self.alike(event)
+        port = int.from_bytes(record[PORT_AT : PORT_AT + 2], "big")
+        started, _, ended, sent, received = TIMES.unpack_from(record, TIMES_AT)
+        return ended, alike.lines(port, ended - started, sent, received)
+
+    def alike(self, event: Event) -> Alike:
+        """What the lines of a connection that ended share with others."""
+        local = event.destination in self.local
+        return Alike(*self.around(event, COMPLETE), bool(event.source), local)
+
     def of(self, event: Event) -> list[tuple[str, str]]:
         """The lines of an event: level, and what follows the scope."""
         match event.kind:
+            case EventKind.CLOSED:
+                times = (event.source_port, event.ended - event.started)
+                return self.alike(event).lines(*times, event.sent, event.received)
             case EventKind.REFUSED:
                 return [("warn", self.refusal(event))]
             case EventKind.DENIED:
                 level, message, error = "error", COMPLETE, self.denial(event)
             case EventKind.DRY_RUN:
                 level, message, error = "info", DRY_RUN, self.denial(event)
-            case EventKind.FAILED:
-                level, message, error = "error", COMPLETE, failure(event)
             case _:
-                level, message, error = "info", COMPLETE, ""
-        key = (event.source, event.target, event.destination, event.flags)
-        ends = self.known.get(key)
-        if ends is None:
-            ends = self.known[key] = self.ends(event)
+                level, message, error = "error", COMPLETE, failure(event)
+        if event.kind in DENIALS:
+            way = counts("inbound", event.received, event.sent)
+        elif event.source:
+            way = counts("outbound", event.sent, event.received)
+        else:
+            return []
+        before, after = self.around(event, message)
         milliseconds = (event.ended - event.started) // 1_000_000
-        before = (
-            f"{message}\tsrc.addr={host_text(event.source_address)}:{event.source_port}"
-            f"{ends[0]} dst.addr={host_text(event.destination_address)}"
-            f":{event.destination_port}{ends[1]} "
+        ends = f"{before}{event.source_port}{after}"
+        return [(level, f'{ends}{way} duration="{milliseconds}ms"{quoted(" error", error)}')]
+
+    def around(self, event: Event, message: str) -> tuple[str, str]:
+        """What a line says before and after the client's port."""
+        source, destination = self.ends(event)
+        host, port = host_text(event.destination_address), event.destination_port
+        return (
+            f"{message}\tsrc.addr={host_text(event.source_address)}:",
+            f"{source} dst.addr={host}:{port}{destination} ",
         )
-        after = f' duration="{milliseconds}ms"{quoted(" error", error)}'
-        return [(level, f"{before}{way}{after}") for way in self.ways(event)]
 
     def ends(self, event: Event) -> tuple[str, str]:
         """What there is to say of each end besides its address."""
@@ -91,17 +149,6 @@ class Lines:
     def service(self, event: Event) -> Service | None:
         """The service that was called, if one was."""
         return self.names.service(event.target) if event.flags & FlowFlag.SERVICE else None
-
-    def ways(self, event: Event) -> list[str]:
-        """Direction and bytes, as each end of this node sees them."""
-        if event.kind in DENIALS:
-            return [counts("inbound", event.received, event.sent)]
-        ways = []
-        if event.source:
-            ways.append(counts("outbound", event.sent, event.received))
-        if event.kind == EventKind.CLOSED and event.destination in self.local:
-            ways.append(counts("inbound", event.received, event.sent))
-        return ways
 
     def denial(self, event: Event) -> str:
         """What ztunnel says of a connection that policy doesn't allow."""

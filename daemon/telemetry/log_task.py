@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bpf.layout import Event, EventClass, EventKind
+from bpf.layout import EventClass, EventKind
 from bpf.limits import WINDOW, Limits
 from bpf.ringbuf import Ring
 from daemon.telemetry.access_log import Lines
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PERIOD: Final = 0.25
 #: Seconds for which lines wait for the names of the mesh.
 PATIENCE: Final = 10.0
-#: Events between two looks at the event loop: about two milliseconds.
+#: Events between two looks at the event loop: a millisecond or so.
 SLICE: Final = 128
 CLASSES: Final[dict[int, EventClass]] = {
     EventKind.CLOSED: EventClass.CLOSED,
@@ -128,10 +128,9 @@ class LogTask:
             if kind in spent:
                 self.budgets[kind].refused += 1
                 continue
-            event = Event.unpack(record)
-            told = self.lines.of(event)
+            ended, told = self.lines.read(record)
             if self.budgets[kind].spend(len(told), now / 1e9):
-                begins = stamp(offset + event.ended / 1e9)
+                begins = stamp(offset + ended / 1e9)
                 text += (f"{begins}\t{level}\taccess\t{line}\n" for level, line in told)
             else:
                 spent.add(kind)

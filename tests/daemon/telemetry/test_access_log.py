@@ -6,10 +6,13 @@ names; dst.hbone_addr is missing, because nothing was tunnelled.
 
 from __future__ import annotations
 
+from dataclasses import Field, fields, replace
+from typing import Any
+
 import pytest
 
 from bpf.addresses import mapped
-from bpf.layout import EventKind, EventReason, Verdict
+from bpf.layout import Event, EventKind, EventReason, Verdict
 from daemon.telemetry.access_log import Lines
 from tests.daemon.meshes import ip
 from tests.daemon.telemetry.scene import CLIENT, SPIFFE, WEB1, event, names_of, scene
@@ -38,6 +41,17 @@ def test_both_ends_of_a_connection_on_one_node() -> None:
         ("info", f"connection complete\t{SRC} {DST} {OUT}"),
         ("info", f"connection complete\t{SRC} {DST} {IN}"),
     ]
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+@pytest.mark.parametrize("change", list(fields(Event)), ids=lambda field: field.name)
+def test_a_record_has_the_lines_of_its_event(kind: EventKind, change: Field[Any]) -> None:
+    """Whatever came before it: others that differ from it in one field."""
+    reading, one = lines(CLIENT, WEB1), event(kind=kind)
+    value = {int: 3, bytes: mapped(ip("10.9.9.9"))}[type(change.default)]
+    other = replace(one, **({change.name: value} if change.name != "kind" else {}))
+    for made in (one, other, one):
+        assert reading.read(made.pack()) == (made.ended, reading.of(made))
 
 
 def test_a_client_of_a_server_elsewhere_cant_vouch_for_it() -> None:

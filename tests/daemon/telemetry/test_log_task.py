@@ -89,8 +89,8 @@ def test_a_flood_of_connections_leaves_room_for_denials() -> None:
 def test_no_line_is_made_that_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice of a flood costs its readers as many lines as are written, and one."""
     log, made = Log(rate=10), []
-    lines_of = log.task.lines.of
-    monkeypatch.setattr(log.task.lines, "of", lambda e: made.append(e) or lines_of(e))
+    read = log.task.lines.read
+    monkeypatch.setattr(log.task.lines, "read", lambda r: made.append(r) or read(r))
     log.put(event(), SLICE)
     log.task.turn()
     assert len(log.lines) == 10
