@@ -8,7 +8,7 @@ layout      structs and enums of abi.h (written by generate)
 addresses   addresses as the maps hold them
 knobs       sizes of the maps
 codecs      structs and numbers as the maps hold them
-tables      Table: one hash map, pinned in the kernel or in memory
+tables      Table: one hash map, pinned in the kernel or in memory; Entries: of it or of flows
 flows       the connections that the programs know of, in their two maps as one table
 maps        Maps: all of them
 percpu      what the kernel counts and sums up per CPU

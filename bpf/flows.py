@@ -12,52 +12,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from bpf import elements, kernel
 from bpf.errors import LayoutError, MapFullError
 from bpf.layout import Flow, FlowKey, FlowRequest
+from bpf.sources import FLOW_PROGRAM
+from bpf.tables import Entries
 
+#: The kernel's, or the same in memory.
+Flows = Entries[FlowKey, Flow]
 #: struct flow_slot of include/maps.h up to its key.
 HEADER: Final = 16
 #: A byte of a slot's check word that isn't 0 where there is a flow.
 CHECK: Final = 10 if sys.byteorder == "little" else 13
 #: struct flow_request up to its key.
 REQUEST: Final = struct.Struct("=II")
-
-
-class Flows(Protocol):
-    """What is asked of the flows: a Table, but for entries in bulk."""
-
-    @property
-    def name(self) -> str:
-        """The name by which they are told of."""
-        ...
-
-    @property
-    def max_entries(self) -> int:
-        """Most flows there is room for, if they share no slot."""
-        ...
-
-    def get(self, key: FlowKey) -> Flow | None:
-        """A connection's flow, or None."""
-        ...
-
-    def put(self, key: FlowKey, value: Flow) -> None:
-        """Write a flow, new or not; raises MapFullError."""
-        ...
-
-    def delete(self, key: FlowKey) -> bool:
-        """End a flow, and what goes with it; whether there was one."""
-        ...
-
-    def items(self) -> Iterator[tuple[FlowKey, Flow]]:
-        """All flows, in no order.
-
-        Those that begin or end at this moment may be missed, or be a mixture of two:
-        ``get`` tells.
-        """
-        ...
 
 
 class RawFlows:
@@ -68,7 +38,7 @@ class RawFlows:
         with ExitStack() as opened:
             self.hash = opened.enter_context(kernel.pinned(view / "maps" / "flows"))
             self.slots = opened.enter_context(kernel.pinned(view / "maps" / "flow_slots"))
-            program = view / "progs" / "flow_request"
+            program = view / "progs" / FLOW_PROGRAM.name
             self.program = opened.enter_context(kernel.pinned(program))
             self.hashed = kernel.map_info(self.hash, "flows")
             self.slotted = kernel.map_info(self.slots, "flow_slots")
@@ -98,7 +68,7 @@ class RawFlows:
         """Have the program do something; a flow's value, or None where it did nothing."""
         size = self.hashed.value_size
         request = REQUEST.pack(what, 0) + key + value.ljust(size, b"\0")
-        done, answer = kernel.run_program(self.program, request, "flow_request")
+        done, answer = kernel.run_program(self.program, request, FLOW_PROGRAM.name)
         return answer[-size:] if done else None
 
 

@@ -146,7 +146,7 @@ class Stage:
 
     def carry_over(self, found: Pinned, wanted: Build) -> None:
         """Plan to carry over the flows in force, if their maps are made anew."""
-        readable = found.maps.issuperset(FLOW_MAPS) and FLOW_PROGRAM in found.programs
+        readable = found.maps.issuperset(FLOW_MAPS) and FLOW_PROGRAM.name in found.programs
         if readable and self.new_maps.issuperset(FLOW_MAPS):
             convert = between(found.build, wanted)
             if convert is not None:

@@ -41,6 +41,7 @@ class Program:
 
 POD_PROGRAM = Program("sk_lookup", ProgType.SK_LOOKUP, AttachType.SK_LOOKUP, Place.POD)
 HOST_PROGRAM = Program("sk_lookup_host", ProgType.SK_LOOKUP, AttachType.SK_LOOKUP, Place.HOST)
+FLOW_PROGRAM = Program("flow_request", ProgType.SCHED_CLS, AttachType.NONE, Place.NOWHERE)
 #: In the order that links are given new programs: whoever reads what another program
 #: wrote comes before it. A new reader meets what old writers wrote in any case, since
 #: flows outlive a swap; what new writers write, an old reader never has to understand.
@@ -61,7 +62,7 @@ PROGRAMS = (
     Program("bind6", ProgType.CGROUP_SOCK, AttachType.CGROUP_INET6_POST_BIND),
     Program("sendmsg4", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP4_SENDMSG),
     Program("sendmsg6", ProgType.CGROUP_SOCK_ADDR, AttachType.CGROUP_UDP6_SENDMSG),
-    Program("flow_request", ProgType.SCHED_CLS, AttachType.NONE, Place.NOWHERE),
+    FLOW_PROGRAM,
 )
 CGROUP_PROGRAMS = tuple(p for p in PROGRAMS if p.place is Place.CGROUP)
 #: What user space writes. These refer to each other, so they are kept or made anew
@@ -113,7 +114,6 @@ MAPS = (*PROGRAMMED_MAPS, *KERNEL_MAPS)
 #: These are kept or made anew together, and then their content is carried over. The
 #: programs that write them: for a moment old and new ones run beside each other.
 FLOW_MAPS = ("flows", "flow_slots")
-FLOW_PROGRAM = "flow_request"
 CARRIED_BY = ("sockops", "probes")
 
 

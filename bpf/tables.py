@@ -17,8 +17,8 @@ from bpf.codecs import Codec, K, V, split
 from bpf.errors import KernelError, LayoutError, MapFullError
 
 
-class Table(Protocol, Generic[K, V]):
-    """One hash map: keys and values of one struct each."""
+class Entries(Protocol, Generic[K, V]):
+    """Entries by key, one at a time: keys and values of one struct each."""
 
     @property
     def name(self) -> str:
@@ -45,6 +45,10 @@ class Table(Protocol, Generic[K, V]):
     def items(self) -> Iterator[tuple[K, V]]:
         """All entries, in no order; entries written meanwhile may be missed."""
         ...
+
+
+class Table(Entries[K, V], Protocol[K, V]):
+    """One hash map, whose entries can be written in bulk too."""
 
     def put_packed(self, keys: bytes, values: bytes) -> None:
         """Write entries in order, each as the kernel holds it, end to end.

@@ -250,12 +250,9 @@ static __always_inline void flow_remove(struct flow_slot *slot,
 }
 
 /* In the place of one that may be there. Returns whether there is room. */
-static __always_inline int flow_put(const struct flow_key *key, const struct flow *made)
+static __always_inline int flow_put(struct flow_slot *slot, const struct flow_key *key,
+				    const struct flow *made)
 {
-	struct flow_slot *slot = flow_slot(key);
-
-	if (!slot)
-		return 0;
 	flow_remove(slot, key);
 	return flow_add(slot, key, made);
 }

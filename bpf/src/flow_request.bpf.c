@@ -28,7 +28,7 @@ int flow_request(struct __sk_buff *ctx)
 		return flow_copy(slot, &request.key, &request.flow) &&
 		       !bpf_skb_store_bytes(ctx, 0, &request, sizeof(request), 0);
 	case FLOW_REQUEST_PUT:
-		return flow_put(&request.key, &request.flow);
+		return flow_put(slot, &request.key, &request.flow);
 	case FLOW_REQUEST_DELETE:
 		flow = flow_find(slot, &request.key);
 		if (!flow)

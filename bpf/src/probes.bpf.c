@@ -14,7 +14,8 @@ int probes(struct bpf_sock_ops *ctx)
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
 		sockops_tuple(ctx, &key, bpf_get_netns_cookie(ctx));
 		made.started = bpf_ktime_get_ns();
-		if (flow_put(&key, &made))
+		slot = flow_slot(&key);
+		if (slot && flow_put(slot, &key, &made))
 			bpf_sock_ops_cb_flags_set(ctx,
 						  ctx->bpf_sock_ops_cb_flags |
 							  BPF_SOCK_OPS_STATE_CB_FLAG);

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 from bpf import bpffs, mounts
 from bpf.addresses import family, mapped
-from bpf.codecs import U64, Codec, K, codec
+from bpf.codecs import U64, Codec, K, V, codec
 from bpf.knobs import Knobs
 from bpf.layout import (
     ActiveKey,
@@ -37,7 +36,7 @@ from bpf.layout import (
 from bpf.links import attach_pod, detach_pod
 from bpf.loader import load, unload
 from bpf.maps import Maps
-from bpf.tables import PinnedTable
+from bpf.tables import Entries, PinnedTable
 from tests.support.netns import Netns
 
 PREFIX = "tandem-test-bpf"
@@ -242,19 +241,7 @@ def alias_table(weights: Sequence[int]) -> list[tuple[int, int]]:
     return table
 
 
-class Emptied(Protocol[K]):
-    """What has entries that can be deleted."""
-
-    def items(self) -> Iterator[tuple[K, Any]]:
-        """All entries."""
-        ...
-
-    def delete(self, key: K) -> bool:
-        """Remove one."""
-        ...
-
-
-def empty(table: Emptied[K]) -> None:
+def empty(table: Entries[K, V]) -> None:
     """Delete every entry."""
     for key, _value in list(table.items()):
         table.delete(key)
